@@ -1,0 +1,44 @@
+//! # Sealwright
+//!
+//! A certificate authority for device factories whose keys live in a PKCS#11 token.
+//!
+//! ## Layers
+//! `{types, durable} ← x509 ← policy ← {log, store, token, device} ← ca ← api ← bin`.
+//! Braced siblings never import each other; `tests/layers.rs` reads the `use` lines and enforces it.
+//!
+//! ## Invariants
+//! - **I1** No signature without a durable intent written before it.
+//! - **I2** At most one certificate per request and per serial.
+//! - **I3** Every acknowledged certificate is retrievable, byte for byte.
+//! - **I4** Every older checkpoint stays consistent with newer ones.
+//! - **I5** CRL numbers and times only rise.
+//! - **I6** A refusal is explicit, names its rule and is logged.
+//! - **K1** Only [`token`] talks PKCS#11.
+//! - **K2** Every private key is generated in the token with every relevant attribute set
+//!   explicitly, read back, and checked again at every start; a key that reads back otherwise is refused.
+//! - **K3** Tokens are named by serial number, keys by public-key fingerprint (RFC 7512 URI), never by slot.
+//! - **K4** Creation is explicit and refuses to overwrite; loading never creates.
+//! - **K5** Wrong PIN: exactly one C_Login, then latch.
+//! - **P1** The certificate's public key is the requester's, after proof of possession.
+//! - **P2** Deny by default.
+//! - **P3** No leaf outlives its issuer unless the profile says so (802.1AR 9999-12-31).
+//! - **A1** No audit entry, no action.
+//! - **A2** Domain types are not serde types: raw type → one fallible constructor → domain type.
+//! - **T1** Soft tokens mark what they sign as TEST; a production policy refuses a soft token.
+//!
+//! ## The three paths
+//! - issuance: `ca::issue`, one straight line an auditor can read aloud;
+//! - ceremony: `ca::ceremony`, one reviewed TOML file is the only input;
+//! - provisioning: `ca::provision`, the nine steps that turn a blank element into a device.
+
+pub mod api;
+pub mod ca;
+pub mod config;
+pub mod device;
+pub mod durable;
+pub mod log;
+pub mod policy;
+pub mod store;
+pub mod token;
+pub mod types;
+pub mod x509;

@@ -1,0 +1,7 @@
+//! Pure DER in, DER out: requests, to-be-signed certificates, lint, path validation.
+
+pub mod csr;
+pub mod keys;
+pub mod lint;
+pub mod plan;
+pub mod tbs;
