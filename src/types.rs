@@ -319,7 +319,9 @@ impl KeyAlgorithm {
             "rsa3072" => Self::Rsa(3072),
             "rsa4096" => Self::Rsa(4096),
             "ed25519" => Self::Ed25519,
-            other => return Err(Invalid::new("algorithm", format!("'{other}' is not one of p256, p384, rsa2048, rsa3072, rsa4096, ed25519"))),
+            other => {
+                return Err(Invalid::new("algorithm", format!("'{other}' is not one of p256, p384, rsa2048, rsa3072, rsa4096, ed25519")));
+            }
         })
     }
 

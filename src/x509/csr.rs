@@ -97,7 +97,9 @@ fn unwrap_pem(bytes: &[u8]) -> Result<Vec<u8>, CsrError> {
         let Some(rest) = text.find(&begin).and_then(|i| text.get(i + begin.len()..)) else { continue };
         let body = rest.find(&end).and_then(|i| rest.get(..i)).ok_or_else(|| CsrError::Malformed("PEM block has no END line".into()))?;
         let compact: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        return base64::engine::general_purpose::STANDARD.decode(compact).map_err(|e| CsrError::Malformed(format!("bad base64 in PEM: {e}")));
+        return base64::engine::general_purpose::STANDARD
+            .decode(compact)
+            .map_err(|e| CsrError::Malformed(format!("bad base64 in PEM: {e}")));
     }
     Err(missing())
 }

@@ -4,7 +4,6 @@ use super::tbs::{Issuer, Linted, Tbs, seconds};
 use const_oid::ObjectIdentifier;
 use der::Decode;
 use x509_cert::certificate::TbsCertificate;
-use x509_cert::ext::pkix::name::DirectoryString;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName, SubjectKeyIdentifier};
 
 /// One broken rule.
@@ -49,7 +48,7 @@ fn check_base(tbs: &Tbs, issuer: &Issuer, out: &mut Vec<Finding>) {
     add(Tbs::reparse(tbs).as_ref() != Some(cert), "X.690 §11", "the encoding does not read back as planned");
     for rdn in &cert.subject.0 {
         for atv in rdn.0.iter() {
-            let length = DirectoryString::try_from(&atv.value).map_or(0, |s| s.as_ref().chars().count());
+            let length = std::str::from_utf8(atv.value.value()).map_or(usize::MAX, |s| s.chars().count());
             add(atv.value.value().is_empty(), "RFC 5280 A.1", "empty attribute value in subject");
             add(atv.oid == const_oid::db::rfc4519::CN && length > 64, "RFC 5280 A.1 ub-common-name", "commonName has over 64 characters");
         }
@@ -69,18 +68,27 @@ fn check_extensions(cert: &TbsCertificate, issuer: &Issuer, out: &mut Vec<Findin
     add(oids.len() != list.len(), "RFC 5280 §4.2", "an extension occurs twice");
     let constraints = cert.get::<BasicConstraints>();
     let usage = cert.get::<KeyUsage>();
-    let malformed = constraints.is_err() || usage.is_err() || cert.get::<ExtendedKeyUsage>().is_err() || cert.get::<SubjectAltName>().is_err();
+    let malformed =
+        constraints.is_err() || usage.is_err() || cert.get::<ExtendedKeyUsage>().is_err() || cert.get::<SubjectAltName>().is_err();
     add(malformed, "RFC 5280 §4.2", "an extension does not decode");
     let ca = matches!(&constraints, Ok(Some((_, bc))) if bc.ca);
     let signs_certificates = matches!(&usage, Ok(Some((_, ku))) if ku.key_cert_sign());
     add(ca != signs_certificates, "RFC 5280 §4.2.1.3", "keyCertSign and basicConstraints CA must go together");
     add(ca && matches!(&constraints, Ok(Some((false, _)))), "RFC 5280 §4.2.1.9", "basicConstraints of a CA must be critical");
-    add(!ca && matches!(&constraints, Ok(Some((_, bc))) if bc.path_len_constraint.is_some()), "RFC 5280 §4.2.1.9", "pathLenConstraint without CA");
+    add(
+        !ca && matches!(&constraints, Ok(Some((_, bc))) if bc.path_len_constraint.is_some()),
+        "RFC 5280 §4.2.1.9",
+        "pathLenConstraint without CA",
+    );
     add(!matches!(&usage, Ok(Some((true, _)))), "RFC 5280 §4.2.1.3", "keyUsage must be present and critical");
     let ski = matches!(cert.get::<SubjectKeyIdentifier>(), Ok(Some(_)));
     add(ca && !ski, "RFC 5280 §4.2.1.2", "a CA certificate needs a subjectKeyIdentifier");
     let aki = cert.get::<AuthorityKeyIdentifier>().ok().flatten().and_then(|(_, a)| a.key_identifier);
-    add(aki.is_none_or(|a| a.as_bytes() != issuer.key_identifier()), "RFC 5280 §4.2.1.1", "authorityKeyIdentifier must be the issuer's key identifier");
+    add(
+        aki.is_none_or(|a| a.as_bytes() != issuer.key_identifier()),
+        "RFC 5280 §4.2.1.1",
+        "authorityKeyIdentifier must be the issuer's key identifier",
+    );
     let san = cert.get::<SubjectAltName>().ok().flatten();
     add(san.as_ref().is_some_and(|(_, s)| s.0.is_empty()), "RFC 5280 §4.2.1.6", "subjectAltName is empty");
     let nameless = cert.subject.0.is_empty();

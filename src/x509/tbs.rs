@@ -48,7 +48,8 @@ impl Issuer {
         let cert = Certificate::from_der(der)?;
         let tbs = &cert.tbs_certificate;
         let spki_der = tbs.subject_public_key_info.to_der()?;
-        let validity = Validity::new(seconds(&tbs.validity.not_before), seconds(&tbs.validity.not_after)).map_err(|e| TbsError::Der(e.to_string()))?;
+        let validity =
+            Validity::new(seconds(&tbs.validity.not_before), seconds(&tbs.validity.not_after)).map_err(|e| TbsError::Der(e.to_string()))?;
         let mut issuer = Self::self_signed(tbs.subject.clone(), spki_der, validity)?;
         // RFC 5280 §4.2.1.1: the AKI of what it issues is the issuer's own SKI, however made.
         if let Some((_, ski)) = tbs.get::<SubjectKeyIdentifier>()? {
@@ -113,7 +114,10 @@ impl Tbs {
             serial_number: SerialNumber::new(serial.as_bytes())?,
             signature: keys::algorithm_identifier(issuer.algorithm),
             issuer: issuer.name.clone(),
-            validity: x509_cert::time::Validity { not_before: time(plan.validity.not_before())?, not_after: time(plan.validity.not_after())? },
+            validity: x509_cert::time::Validity {
+                not_before: time(plan.validity.not_before())?,
+                not_after: time(plan.validity.not_after())?,
+            },
             subject: plan.subject.clone(),
             subject_public_key_info: spki,
             issuer_unique_id: None,
@@ -170,7 +174,11 @@ pub fn key_identifier(spki_der: &[u8]) -> Result<Vec<u8>, TbsError> {
 fn time(unix: i64) -> Result<Time, TbsError> {
     let seconds = u64::try_from(unix).map_err(|_| TbsError::Der("time before 1970".into()))?;
     let date = DateTime::from_unix_duration(Duration::from_secs(seconds))?;
-    Ok(if date.year() < 2050 { Time::UtcTime(UtcTime::from_date_time(date)?) } else { Time::GeneralTime(GeneralizedTime::from_date_time(date)) })
+    Ok(if date.year() < 2050 {
+        Time::UtcTime(UtcTime::from_date_time(date)?)
+    } else {
+        Time::GeneralTime(GeneralizedTime::from_date_time(date))
+    })
 }
 
 /// Unix seconds of an X.509 time.
