@@ -55,7 +55,8 @@ impl VerifiedCsr {
         let algorithm = keys::classify(&spki_der)?;
         let signature_algorithm = keys::signature_algorithm(&request.algorithm)?;
         let info = request.info.to_der().map_err(malformed)?;
-        match keys::verify(&spki_der, signature_algorithm, &info, request.signature.raw_bytes()) {
+        let signature = request.signature.as_bytes().ok_or_else(|| CsrError::Malformed("the signature has unused bits".into()))?;
+        match keys::verify(&spki_der, signature_algorithm, &info, signature) {
             Ok(()) => Ok(Self { der, spki_der, algorithm, subject: request.info.subject }),
             Err(KeyError::Mismatch) => Err(CsrError::ProofOfPossession),
             Err(e) => Err(e.into()),
@@ -105,20 +106,31 @@ fn unwrap_pem(bytes: &[u8]) -> Result<Vec<u8>, CsrError> {
 }
 
 /// The CertificationRequestInfo that an element or token signs to ask for a certificate.
-pub fn request_info(subject: &Name, spki_der: &[u8]) -> Result<Vec<u8>, CsrError> {
-    let malformed = |e: der::Error| CsrError::Malformed(e.to_string());
-    let public_key = spki::SubjectPublicKeyInfoOwned::from_der(spki_der).map_err(malformed)?;
-    let info = CertReqInfo { version: Version::V1, subject: subject.clone(), public_key, attributes: Default::default() };
-    info.to_der().map_err(malformed)
-}
+#[derive(Clone, Debug)]
+pub struct RequestInfo(Vec<u8>);
 
-/// Joins a request info and its signature (X.509 form), checking the proof at once.
-pub fn assemble(info_der: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> Result<VerifiedCsr, CsrError> {
-    let malformed = |e: der::Error| CsrError::Malformed(e.to_string());
-    let info = CertReqInfo::from_der(info_der).map_err(malformed)?;
-    let signature = BitString::from_bytes(signature).map_err(malformed)?;
-    let request = CertReq { info, algorithm: keys::algorithm_identifier(algorithm), signature };
-    VerifiedCsr::from_bytes(&request.to_der().map_err(malformed)?)
+impl RequestInfo {
+    /// A version 1 request info without attributes.
+    pub fn new(subject: &Name, spki_der: &[u8]) -> Result<Self, CsrError> {
+        let malformed = |e: der::Error| CsrError::Malformed(e.to_string());
+        let public_key = spki::SubjectPublicKeyInfoOwned::from_der(spki_der).map_err(malformed)?;
+        let info = CertReqInfo { version: Version::V1, subject: subject.clone(), public_key, attributes: Default::default() };
+        info.to_der().map(Self).map_err(malformed)
+    }
+
+    /// The bytes to sign.
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Joins info and signature (X.509 form), checking the proof of possession at once.
+    pub fn assemble(&self, algorithm: SignatureAlgorithm, signature: &[u8]) -> Result<VerifiedCsr, CsrError> {
+        let malformed = |e: der::Error| CsrError::Malformed(e.to_string());
+        let info = CertReqInfo::from_der(&self.0).map_err(malformed)?;
+        let signature = BitString::from_bytes(signature).map_err(malformed)?;
+        let request = CertReq { info, algorithm: keys::algorithm_identifier(algorithm), signature };
+        VerifiedCsr::from_bytes(&request.to_der().map_err(malformed)?)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Public keys and signatures: classify a SubjectPublicKeyInfo, verify with ring.
+//! Public keys and signatures: classify a SubjectPublicKeyInfo, verify with aws-lc.
 
 use crate::types::{KeyAlgorithm, SignatureAlgorithm};
+use aws_lc_rs::signature as rs;
 use const_oid::ObjectIdentifier;
 use der::asn1::{AnyRef, UintRef};
 use der::{Decode, Encode, Reader, SliceReader};
@@ -42,13 +43,9 @@ pub fn classify(spki_der: &[u8]) -> Result<KeyAlgorithm, KeyError> {
         EC_PUBLIC_KEY => {
             let curve = spki.algorithm.parameters_oid().map_err(|e| KeyError::Der(e.to_string()))?;
             match (curve, key.len()) {
-                (P256, 65) => {
-                    p256::PublicKey::from_sec1_bytes(key).map_err(|_| KeyError::Unsupported("the point is not on P-256".into()))?;
-                    Ok(KeyAlgorithm::P256)
-                }
-                // ring checks the P-384 point when it verifies with it.
-                (P384, 97) => Ok(KeyAlgorithm::P384),
-                (P256 | P384, _) => Err(KeyError::Unsupported("EC point not in uncompressed form".into())),
+                (P256, 65) if on_curve(&rs::ECDSA_P256_SHA256_ASN1, key) => Ok(KeyAlgorithm::P256),
+                (P384, 97) if on_curve(&rs::ECDSA_P384_SHA384_ASN1, key) => Ok(KeyAlgorithm::P384),
+                (P256 | P384, _) => Err(KeyError::Unsupported("the EC point is not uncompressed or not on its curve".into())),
                 (other, _) => Err(KeyError::Unsupported(format!("curve {other}"))),
             }
         }
@@ -58,11 +55,15 @@ pub fn classify(spki_der: &[u8]) -> Result<KeyAlgorithm, KeyError> {
     }
 }
 
+fn on_curve(method: &'static rs::EcdsaVerificationAlgorithm, point: &[u8]) -> bool {
+    rs::ParsedPublicKey::new(method, point).is_ok()
+}
+
 fn classify_rsa(key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
     let mut reader = SliceReader::new(key).map_err(|e| KeyError::Der(e.to_string()))?;
     let (modulus, exponent) = reader
-        .sequence(|r| Ok((UintRef::decode(r)?, UintRef::decode(r)?)))
-        .and_then(|pair| reader.finish(pair))
+        .sequence(|r| Ok::<_, der::Error>((UintRef::decode(r)?, UintRef::decode(r)?)))
+        .and_then(|pair| reader.finish().map(|()| pair))
         .map_err(|e| KeyError::Der(e.to_string()))?;
     let modulus = modulus.as_bytes();
     let bits = modulus.len() as u32 * 8 - modulus.first().map_or(0, |b| b.leading_zeros());
@@ -95,9 +96,8 @@ pub fn signature_algorithm(id: &AlgorithmIdentifierOwned) -> Result<SignatureAlg
 
 /// Verifies `signature` (X.509 form: DER for ECDSA) over `message`.
 pub fn verify(spki_der: &[u8], algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-    use ring::signature as rs;
     let kind = classify(spki_der)?;
-    let method: &dyn rs::VerificationAlgorithm = match (kind, algorithm) {
+    let method: &'static dyn rs::VerificationAlgorithm = match (kind, algorithm) {
         (KeyAlgorithm::P256, SignatureAlgorithm::EcdsaSha256) => &rs::ECDSA_P256_SHA256_ASN1,
         (KeyAlgorithm::P256, SignatureAlgorithm::EcdsaSha384) => &rs::ECDSA_P256_SHA384_ASN1,
         (KeyAlgorithm::P384, SignatureAlgorithm::EcdsaSha256) => &rs::ECDSA_P384_SHA256_ASN1,

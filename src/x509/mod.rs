@@ -4,4 +4,5 @@ pub mod csr;
 pub mod keys;
 pub mod lint;
 pub mod plan;
+pub mod sign;
 pub mod tbs;

@@ -3,10 +3,10 @@
 use super::keys::{self, KeyError};
 use super::plan::Plan;
 use crate::types::{Serial, SignatureAlgorithm, Validity};
-use der::asn1::{BitString, GeneralizedTime, OctetString, UtcTime};
-use der::{DateTime, Decode, Encode};
+use der::asn1::{AnyRef, BitString, GeneralizedTime, OctetString, UtcTime};
+use der::{DateTime, Decode, Encode, Sequence};
 use sha1::{Digest, Sha1};
-use spki::SubjectPublicKeyInfoOwned;
+use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use std::time::Duration;
 use x509_cert::certificate::{Certificate, TbsCertificate, Version};
 use x509_cert::ext::Extension;
@@ -46,13 +46,13 @@ impl Issuer {
     /// An issuer from its DER certificate.
     pub fn from_certificate(der: &[u8]) -> Result<Self, TbsError> {
         let cert = Certificate::from_der(der)?;
-        let tbs = &cert.tbs_certificate;
-        let spki_der = tbs.subject_public_key_info.to_der()?;
-        let validity =
-            Validity::new(seconds(&tbs.validity.not_before), seconds(&tbs.validity.not_after)).map_err(|e| TbsError::Der(e.to_string()))?;
-        let mut issuer = Self::self_signed(tbs.subject.clone(), spki_der, validity)?;
+        let tbs = cert.tbs_certificate();
+        let spki_der = tbs.subject_public_key_info().to_der()?;
+        let validity = Validity::new(seconds(&tbs.validity().not_before), seconds(&tbs.validity().not_after))
+            .map_err(|e| TbsError::Der(e.to_string()))?;
+        let mut issuer = Self::self_signed(tbs.subject().clone(), spki_der, validity)?;
         // RFC 5280 §4.2.1.1: the AKI of what it issues is the issuer's own SKI, however made.
-        if let Some((_, ski)) = tbs.get::<SubjectKeyIdentifier>()? {
+        if let Some((_, ski)) = tbs.get_extension::<SubjectKeyIdentifier>()? {
             issuer.key_identifier = ski.0.as_bytes().to_vec();
         }
         Ok(issuer)
@@ -91,6 +91,30 @@ impl Issuer {
     }
 }
 
+/// RFC 5280 §4.1 TBSCertificate for writing; x509-cert reads it back, so one encoder and
+/// another decoder must agree before anything is linted.
+#[derive(Sequence)]
+struct TbsFields {
+    #[asn1(context_specific = "0")]
+    version: Version,
+    serial_number: SerialNumber,
+    signature: AlgorithmIdentifierOwned,
+    issuer: Name,
+    validity: x509_cert::time::Validity,
+    subject: Name,
+    subject_public_key_info: SubjectPublicKeyInfoOwned,
+    #[asn1(context_specific = "3", tag_mode = "EXPLICIT")]
+    extensions: Vec<Extension>,
+}
+
+/// RFC 5280 §4.1 Certificate around bytes that are already encoded.
+#[derive(Sequence)]
+struct SignedFields<'a> {
+    tbs: AnyRef<'a>,
+    algorithm: AlgorithmIdentifierOwned,
+    signature: BitString,
+}
+
 /// A built, not yet linted, TBSCertificate.
 #[derive(Clone, Debug)]
 pub struct Tbs {
@@ -109,22 +133,18 @@ impl Tbs {
         }
         let aki = AuthorityKeyIdentifier { key_identifier: Some(OctetString::new(issuer.key_identifier())?), ..Default::default() };
         extensions.push(extension(&aki, false)?);
-        let parsed = TbsCertificate {
+        let der = TbsFields {
             version: Version::V3,
             serial_number: SerialNumber::new(serial.as_bytes())?,
             signature: keys::algorithm_identifier(issuer.algorithm),
             issuer: issuer.name.clone(),
-            validity: x509_cert::time::Validity {
-                not_before: time(plan.validity.not_before())?,
-                not_after: time(plan.validity.not_after())?,
-            },
+            validity: x509_cert::time::Validity::new(time(plan.validity.not_before())?, time(plan.validity.not_after())?),
             subject: plan.subject.clone(),
             subject_public_key_info: spki,
-            issuer_unique_id: None,
-            subject_unique_id: None,
-            extensions: Some(extensions),
-        };
-        let der = parsed.to_der()?;
+            extensions,
+        }
+        .to_der()?;
+        let parsed = TbsCertificate::from_der(&der)?;
         Ok(Self { parsed, der, may_outlive_issuer: plan.may_outlive_issuer })
     }
 }
@@ -145,13 +165,13 @@ impl Linted {
     /// and proves that the TBS inside the result is the linted one, byte for byte.
     pub fn attach(&self, issuer: &Issuer, signature: &[u8]) -> Result<Vec<u8>, TbsError> {
         keys::verify(&issuer.spki_der, issuer.algorithm, &self.tbs.der, signature)?;
-        let certificate = Certificate {
-            tbs_certificate: self.tbs.parsed.clone(),
-            signature_algorithm: keys::algorithm_identifier(issuer.algorithm),
+        let der = SignedFields {
+            tbs: AnyRef::from_der(&self.tbs.der)?,
+            algorithm: keys::algorithm_identifier(issuer.algorithm),
             signature: BitString::from_bytes(signature)?,
-        };
-        let der = certificate.to_der()?;
-        let inside = Certificate::from_der(&der)?.tbs_certificate.to_der()?;
+        }
+        .to_der()?;
+        let inside = Certificate::from_der(&der)?.tbs_certificate().to_der()?;
         if inside != self.tbs.der {
             return Err(TbsError::Der("the completed certificate does not hold the linted bytes".into()));
         }

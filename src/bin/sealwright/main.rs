@@ -1,0 +1,45 @@
+//! `sealwright`: ceremony, factory client, operator and auditor commands.
+//!
+//! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// HSM-backed certificate authority for device factories.
+#[derive(Parser)]
+#[command(name = "sealwright", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+/// How a command ended without an error of usage or environment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1: the command worked and the answer is no.
+    Bad,
+}
+
+/// Why a command could not do its work (exit code 2): one line that names the remedy.
+pub type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("sealwright: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Verdict, Failure> {
+    match command {}
+}
