@@ -23,15 +23,19 @@ impl Invalid {
 
 /// Certificate serial number: 20 octets, top bit clear, leading octet non-zero, so always
 /// positive, below 2^159 and exactly 20 octets in DER (RFC 5280 §4.1.2.2).
+///
+/// Six octets of time, 14 of randomness: neighbours in time are neighbours in the store's
+/// index, which makes inserts several times faster, and 112 random bits remain (BR 7.1 asks
+/// for 64). The time tells no more than notBefore does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial([u8; 20]);
 
 impl Serial {
-    /// Draws a serial from the operating system's CSPRNG: 158 random bits.
+    /// Draws a serial: 0x40, 40 bits of Unix seconds, 112 bits from the kernel's CSPRNG.
     pub fn generate() -> Result<Self, Invalid> {
         let mut bytes = [0u8; 20];
-        getrandom::fill(&mut bytes).map_err(|e| Invalid::new("serial", format!("no randomness from the kernel: {e}")))?;
-        bytes[0] = (bytes[0] & 0x7f) | 0x40;
+        getrandom::fill(&mut bytes[6..]).map_err(|e| Invalid::new("serial", format!("no randomness from the kernel: {e}")))?;
+        bytes[..6].copy_from_slice(&((0x40 << 40 | unix_now() as u64 & 0xff_ffff_ffff) << 16).to_be_bytes()[..6]);
         Ok(Self(bytes))
     }
 
@@ -39,7 +43,11 @@ impl Serial {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let plain: String = text.chars().filter(|c| *c != ':').collect();
         let bytes = hex::decode(&plain).map_err(|_| Invalid::new("serial", "must be 40 hexadecimal digits"))?;
-        let bytes: [u8; 20] = bytes.try_into().map_err(|_| Invalid::new("serial", "must be 40 hexadecimal digits"))?;
+        Self::from_bytes(bytes.try_into().map_err(|_| Invalid::new("serial", "must be 40 hexadecimal digits"))?)
+    }
+
+    /// Accepts 20 octets that make a positive serial of full length.
+    pub fn from_bytes(bytes: [u8; 20]) -> Result<Self, Invalid> {
         if bytes[0] == 0 || bytes[0] & 0x80 != 0 {
             return Err(Invalid::new("serial", "must be positive and start with a non-zero octet"));
         }
