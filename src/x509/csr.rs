@@ -1,8 +1,8 @@
 //! PKCS#10 (RFC 2986) requests: bytes in, proof of possession checked, [`VerifiedCsr`] out.
 
 use super::keys::{self, KeyError};
+use super::pem;
 use crate::types::{Fingerprint, KeyAlgorithm, SignatureAlgorithm};
-use base64::Engine;
 use der::asn1::BitString;
 use der::{Decode, Encode};
 use x509_cert::name::Name;
@@ -92,15 +92,10 @@ impl VerifiedCsr {
 fn unwrap_pem(bytes: &[u8]) -> Result<Vec<u8>, CsrError> {
     let missing = || CsrError::Malformed("no '-----BEGIN CERTIFICATE REQUEST-----' block found".into());
     let text = std::str::from_utf8(bytes).map_err(|_| missing())?;
-    for label in ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"] {
-        let begin = format!("-----BEGIN {label}-----");
-        let end = format!("-----END {label}-----");
-        let Some(rest) = text.find(&begin).and_then(|i| text.get(i + begin.len()..)) else { continue };
-        let body = rest.find(&end).and_then(|i| rest.get(..i)).ok_or_else(|| CsrError::Malformed("PEM block has no END line".into()))?;
-        let compact: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        return base64::engine::general_purpose::STANDARD
-            .decode(compact)
-            .map_err(|e| CsrError::Malformed(format!("bad base64 in PEM: {e}")));
+    for label in [pem::REQUEST, "NEW CERTIFICATE REQUEST"] {
+        if let Some(der) = pem::decode_all(label, text).map_err(CsrError::Malformed)?.into_iter().next() {
+            return Ok(der);
+        }
     }
     Err(missing())
 }

@@ -3,6 +3,7 @@
 pub mod csr;
 pub mod keys;
 pub mod lint;
+pub mod pem;
 pub mod plan;
 pub mod sign;
 pub mod tbs;
