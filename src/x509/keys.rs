@@ -123,7 +123,7 @@ pub fn p256_spki(xy: &[u8; 64]) -> Result<Vec<u8>, KeyError> {
 
 /// Converts a raw r‖s signature (PKCS#11, elements) to the ECDSA-Sig-Value DER of X.509.
 pub fn ecdsa_raw_to_der(raw: &[u8]) -> Result<Vec<u8>, KeyError> {
-    if raw.is_empty() || raw.len() % 2 != 0 || raw.len() > 132 {
+    if raw.is_empty() || !raw.len().is_multiple_of(2) || raw.len() > 132 {
         return Err(KeyError::Signature(format!("raw ECDSA signature of {} bytes", raw.len())));
     }
     let strip = |half: &[u8]| half.iter().skip_while(|b| **b == 0).copied().collect::<Vec<u8>>();

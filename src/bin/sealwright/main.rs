@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod keys;
+mod pin;
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -14,7 +17,9 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Keys(keys::Args),
+}
 
 /// How a command ended without an error of usage or environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,5 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<Verdict, Failure> {
-    match command {}
+    match command {
+        Command::Keys(args) => keys::run(args),
+    }
 }
