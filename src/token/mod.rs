@@ -1,1 +1,25 @@
-//! Layer `token`.
+//! PKCS#11 tokens: the only layer that talks to one (K1).
+//!
+//! - [`Module`] is a loaded and initialised vendor library; [`Token`] is one token of it, logged in
+//!   with exactly one C_Login (K5), named by serial number or label, never by slot (K3);
+//! - [`Key`] is a private key whose attributes were read back and found as wanted (K2);
+//! - [`SignerPool`] lets asynchronous code sign through several sessions, each on its own thread.
+
+mod attributes;
+mod error;
+mod generate;
+mod key;
+mod module;
+mod pin;
+mod pool;
+mod public;
+mod sign;
+mod uri;
+
+pub use attributes::{Attributes, Offence};
+pub use error::TokenError;
+pub use key::{FoundKey, Key};
+pub use module::{Module, Token, TokenInfo};
+pub use pin::Pin;
+pub use pool::SignerPool;
+pub use uri::TokenUri;

@@ -6,4 +6,5 @@ pub mod lint;
 pub mod pem;
 pub mod plan;
 pub mod sign;
+pub mod spki;
 pub mod tbs;

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod keys;
+mod pin;
 mod policy;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +21,8 @@ struct Cli {
 enum Command {
     /// Check and explain issuance profiles.
     Policy(policy::Args),
+    /// List and check the keys of a token.
+    Keys(keys::Args),
 }
 
 /// How a command ended without an error of usage or environment.
@@ -48,5 +52,6 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
+        Command::Keys(args) => keys::run(args),
     }
 }
