@@ -39,6 +39,13 @@ pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fresh { sync_directory(path) } else { Ok(()) }
 }
 
+/// Cuts a file to `length` bytes, durably: what a power cut left of a write that never returned.
+pub fn truncate(path: &Path, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
 /// Creates a directory and its missing parents (mode 0755 and the umask), each one durable in its parent.
 pub fn create_directories(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {

@@ -3,7 +3,7 @@
 //! A certificate authority for device factories whose keys live in a PKCS#11 token.
 //!
 //! ## Layers
-//! `{types, durable} ← x509 ← policy ← {log, store, token, device} ← ca ← api ← bin`.
+//! `{types, durable} ← x509 ← {policy, artifact} ← {log, store, token, device} ← ca ← {config} ← api ← bin`.
 //! Braced siblings never import each other; `tests/layers.rs` reads the `use` lines and enforces it.
 //!
 //! ## Invariants

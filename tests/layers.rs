@@ -19,8 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("token", &["types", "durable", "x509", "policy"]),
     ("device", &["types", "durable", "x509", "policy"]),
     ("ca", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device"]),
-    ("config", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device", "ca"]),
-    ("api", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device", "ca"]),
+    ("config", &["types"]),
+    ("api", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device", "ca", "config"]),
 ];
 
 /// One word or mark of the source with its line, comments and literals left out.

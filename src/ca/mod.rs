@@ -1,1 +1,6 @@
-//! Layer `ca`.
+//! The certificate authority: the issuance line, its log, ceremonies and provisioning.
+
+pub mod issue;
+pub mod publish;
+mod refuse;
+mod turns;

@@ -74,6 +74,13 @@ impl Refusals {
         Self(vec![Refusal { rule, reason: reason.into(), remedy: remedy.into() }])
     }
 
+    /// Several refusals at once; an empty list becomes one that says so, since a refusal without
+    /// a rule must not exist (I6).
+    pub fn from_findings(findings: impl IntoIterator<Item = Refusal>) -> Self {
+        let list: Vec<Refusal> = findings.into_iter().collect();
+        if list.is_empty() { Self::one("unnamed", "refused without a finding", "report this as a defect") } else { Self(list) }
+    }
+
     /// The refusals, at least one.
     pub fn as_slice(&self) -> &[Refusal] {
         &self.0

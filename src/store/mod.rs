@@ -14,6 +14,7 @@ mod writer;
 
 pub use sqlite::Reader;
 
+use crate::policy::profile::{Quota, Reuse};
 use crate::types::{Fingerprint, ProfileName, RequestId, Serial};
 use std::path::Path;
 use std::sync::Arc;
@@ -80,26 +81,15 @@ pub struct Intent {
     pub created_ms: i64,
 }
 
-/// What to do when a device id was certified before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownDevice {
-    /// Refuse.
-    Refuse,
-    /// Accept the same key again (renewal), refuse another.
-    SameKey,
-    /// Accept any key (re-key).
-    Any,
-}
-
-/// Uniqueness and quota rules, checked in the transaction that records the intent.
+/// Uniqueness and quota rules of the profile, checked in the transaction that records the intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Device id seen before.
-    pub known_device: KnownDevice,
-    /// Refuse a public key that was certified for another device.
-    pub unique_key: bool,
-    /// Most certificates ever for this profile.
-    pub quota: Option<u64>,
+    /// The device has a certificate of the profile.
+    pub device: Reuse,
+    /// The public key was certified.
+    pub key: Reuse,
+    /// Most certificates.
+    pub quota: Quota,
 }
 
 /// Answer to [`Store::begin`].
@@ -126,6 +116,8 @@ pub enum Conflict {
     KeyKnown(Serial, String),
     /// The profile's quota is used up.
     QuotaExhausted(u64),
+    /// The device's share of the profile's quota is used up.
+    DeviceQuotaExhausted(u64),
 }
 
 /// A stored certificate.
@@ -143,6 +135,8 @@ pub struct Record {
     pub profile: String,
     /// SHA-256 of the request it answers.
     pub csr_sha256: [u8; 32],
+    /// Role that asked.
+    pub role: String,
 }
 
 /// An intent whose signature may or may not have been made.
@@ -156,6 +150,17 @@ pub struct Unresolved {
     pub device: String,
     /// Unix milliseconds of the intent.
     pub created_ms: i64,
+}
+
+/// A log entry to append, with the private metadata that it commits to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The entry as the log publishes it.
+    pub entry: Vec<u8>,
+    /// Salt of the commitment.
+    pub salt: [u8; 32],
+    /// What is committed to; stays in the store.
+    pub metadata: String,
 }
 
 /// How an intent ends.
@@ -174,9 +179,19 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// One operation of the writer.
 pub(crate) enum Operation {
     Begin(Box<Intent>, Rules, Reply<Begun>),
-    End { serial: Serial, outcome: Outcome, entry: Vec<u8>, reply: Reply<u64> },
-    Note { entries: Vec<Vec<u8>>, reply: Reply<u64> },
+    End { serial: Serial, outcome: Outcome, leaf: Leaf, reply: Reply<u64> },
+    Note { leaves: Vec<Leaf>, reply: Reply<u64> },
     Prune { below: u64, reply: Reply<u64> },
+}
+
+/// What [`Store::open`] gives.
+pub struct Opened {
+    /// The handle.
+    pub store: Store,
+    /// Ends when the last handle is gone; join it for a clean stop.
+    pub writer: std::thread::JoinHandle<()>,
+    /// Serials of the intents that were marked unknown just now.
+    pub recovered: Vec<Serial>,
 }
 
 /// Handle on the store; cheap to clone, safe to share.
@@ -193,16 +208,16 @@ impl Store {
     }
 
     /// Opens the store, alone: checks format and integrity, takes the lock, and marks every
-    /// intent that a crash left pending as unknown. Gives the handle and the writer to join.
-    pub fn open(directory: &Path) -> Result<(Self, std::thread::JoinHandle<()>), StoreError> {
-        let backend = sqlite::Writer::open(directory)?;
+    /// intent that a crash left pending as unknown.
+    pub fn open(directory: &Path) -> Result<Opened, StoreError> {
+        let (backend, recovered) = sqlite::Writer::open(directory)?;
         let reader = Arc::new(Reader::open(directory)?);
         let (queue, waiting) = sync_channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || writer::run(backend, &waiting))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
-        Ok((Self { queue, reader }, writer))
+        Ok(Opened { store: Self { queue, reader }, writer, recovered })
     }
 
     /// Records an intent durably, or says why not. The check of request id, device, key and
@@ -213,13 +228,13 @@ impl Store {
 
     /// Ends a pending intent and appends its log entry in one transaction (A1); gives the
     /// index of the entry.
-    pub async fn end(&self, serial: Serial, outcome: Outcome, entry: Vec<u8>) -> Result<u64, StoreError> {
-        self.ask(|reply| Operation::End { serial, outcome, entry, reply }).await
+    pub async fn end(&self, serial: Serial, outcome: Outcome, leaf: Leaf) -> Result<u64, StoreError> {
+        self.ask(|reply| Operation::End { serial, outcome, leaf, reply }).await
     }
 
     /// Appends log entries; gives the index of the first.
-    pub async fn note(&self, entries: Vec<Vec<u8>>) -> Result<u64, StoreError> {
-        self.ask(|reply| Operation::Note { entries, reply }).await
+    pub async fn note(&self, leaves: Vec<Leaf>) -> Result<u64, StoreError> {
+        self.ask(|reply| Operation::Note { leaves, reply }).await
     }
 
     /// Drops log entries that are published durably elsewhere, up to and without `below`.

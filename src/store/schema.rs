@@ -10,7 +10,8 @@ pub(super) const FAILED: i64 = 2;
 pub(super) const UNKNOWN: i64 = 3;
 
 /// Tables of format 1. `one_answer` is invariant I2 as a constraint: a request has at most one
-/// intent that is pending or issued.
+/// intent that is pending or issued. `log` holds entries until they are published; `private`
+/// keeps what their salted hashes commit to.
 pub(super) const CREATE: &str = "
 CREATE TABLE intents(
     id INTEGER PRIMARY KEY,
@@ -38,6 +39,7 @@ CREATE TABLE certificates(
     leaf INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE log(leaf INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
+CREATE TABLE private(leaf INTEGER PRIMARY KEY, salt BLOB NOT NULL CHECK(length(salt) = 32), metadata TEXT NOT NULL) STRICT;
 CREATE TABLE totals(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO totals VALUES('next leaf', 0);
 ";

@@ -1,7 +1,8 @@
 //! SQLite behind the store: WAL, `synchronous=FULL`, one writer, many readers.
 
 use super::schema::{CREATE, FAILED, FORMAT, ISSUED, PENDING, UNKNOWN};
-use super::{Begun, Conflict, Intent, KnownDevice, Operation, Outcome, Record, Rules, StoreError, Unresolved};
+use super::{Begun, Conflict, Intent, Leaf, Operation, Outcome, Record, Rules, StoreError, Unresolved};
+use crate::policy::profile::Reuse;
 use crate::types::{Fingerprint, RequestId, Serial};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
@@ -64,14 +65,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(directory: &Path) -> Result<(Self, Vec<Serial>), StoreError> {
         let lock_path = directory.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|e| StoreError::Failed(format!("{}: {e}", lock_path.display())))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked(directory.display().to_string()))?;
         let mut writer = Self { path: directory.join(FILE), connection: None, _lock: lock };
-        writer.recover()?;
-        Ok(writer)
+        let recovered = writer.recover()?;
+        Ok((writer, recovered))
     }
 
     /// Drops a connection that failed; the next transaction opens from disk.
@@ -81,7 +82,7 @@ impl Writer {
 
     /// Opens from disk, checks, and marks what was pending as unknown: what a crash, or a
     /// failed commit, left behind may have been signed. Never signed again silently.
-    fn recover(&mut self) -> Result<&mut Connection, StoreError> {
+    fn recover(&mut self) -> Result<Vec<Serial>, StoreError> {
         let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found != FORMAT {
@@ -91,19 +92,23 @@ impl Writer {
         if verdict != "ok" {
             return Err(StoreError::Corrupt(verdict));
         }
-        let marked = connection.execute("UPDATE intents SET state = ?1 WHERE state = ?2", params![UNKNOWN, PENDING])?;
-        if marked > 0 {
-            tracing::warn!(intents = marked, "intents without a certificate found; see 'sealwright status'");
+        let recovered: Vec<Serial> = connection
+            .prepare("UPDATE intents SET state = ?1 WHERE state = ?2 RETURNING serial")?
+            .query_map(params![UNKNOWN, PENDING], |row| serial(row, 0))?
+            .collect::<Result<_, _>>()?;
+        if !recovered.is_empty() {
+            tracing::warn!(intents = recovered.len(), "intents without a certificate found; see 'sealwright status'");
         }
-        Ok(self.connection.insert(connection))
+        self.connection = Some(connection);
+        Ok(recovered)
     }
 
     /// Applies a batch in one transaction; on `Err` none of it may be relied on.
     pub(super) fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Applied>, StoreError> {
-        let connection = match self.connection.as_mut() {
-            Some(open) => open,
-            None => self.recover()?,
-        };
+        if self.connection.is_none() {
+            self.recover()?;
+        }
+        let connection = self.connection.as_mut().ok_or_else(|| StoreError::Failed("not open".into()))?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let results = batch.iter().map(|operation| apply_one(&transaction, operation)).collect::<Result<_, _>>()?;
         transaction.commit()?;
@@ -114,8 +119,8 @@ impl Writer {
 fn apply_one(tx: &Transaction<'_>, operation: &Operation) -> Result<Applied, StoreError> {
     Ok(match operation {
         Operation::Begin(intent, rules, _) => Applied::Begun(Ok(begin(tx, intent, *rules)?)),
-        Operation::End { serial, outcome, entry, .. } => Applied::Index(end(tx, serial, outcome, entry)?),
-        Operation::Note { entries, .. } => Applied::Index(Ok(append(tx, entries)?)),
+        Operation::End { serial, outcome, leaf, .. } => Applied::Index(end(tx, serial, outcome, leaf)?),
+        Operation::Note { leaves, .. } => Applied::Index(Ok(append(tx, leaves)?)),
         Operation::Prune { below, .. } => {
             tx.prepare_cached("DELETE FROM log WHERE leaf < ?1")?.execute([*below as i64])?;
             Applied::Index(Ok(*below))
@@ -131,12 +136,8 @@ fn begin(tx: &Transaction<'_>, intent: &Intent, rules: Rules) -> Result<Begun, S
         return Ok(Begun::Conflict(conflict));
     }
     let name = format!("profile {}", intent.profile);
-    let used: i64 =
-        tx.prepare_cached("SELECT value FROM totals WHERE name = ?1")?.query_row([&name], |r| r.get(0)).optional()?.unwrap_or(0);
-    if let Some(limit) = rules.quota
-        && used as u64 >= limit
-    {
-        return Ok(Begun::Conflict(Conflict::QuotaExhausted(limit)));
+    if let Some(conflict) = quota(tx, intent, rules, &name)? {
+        return Ok(Begun::Conflict(conflict));
     }
     tx.prepare_cached("INSERT INTO totals VALUES(?1, 1) ON CONFLICT(name) DO UPDATE SET value = value + 1")?.execute([&name])?;
     tx.prepare_cached(
@@ -182,32 +183,51 @@ fn same_request(tx: &Transaction<'_>, intent: &Intent) -> Result<Option<Begun>, 
     Ok(None)
 }
 
+/// Devices are unique within a profile, so that one device can have several kinds of
+/// certificate; keys are unique across profiles, since two devices with one key are a clone.
 fn uniqueness(tx: &Transaction<'_>, intent: &Intent, rules: Rules) -> Result<Option<Conflict>, StoreError> {
-    let other_key = match rules.known_device {
-        KnownDevice::Any => None,
-        KnownDevice::Refuse => Some(&[][..]),
-        KnownDevice::SameKey => Some(&intent.key.as_bytes()[..]),
-    };
-    if let Some(accepted) = other_key {
+    let profile = intent.profile.as_str();
+    if rules.device == Reuse::Refuse {
         let known = tx
-            .prepare_cached("SELECT serial FROM intents WHERE device = ?1 AND key <> ?2 AND state IN (0, 1) LIMIT 1")?
-            .query_row(params![intent.device, accepted], |r| serial(r, 0))
+            .prepare_cached("SELECT serial FROM intents WHERE device = ?1 AND profile = ?2 AND state IN (0, 1) LIMIT 1")?
+            .query_row(params![intent.device, profile], |r| serial(r, 0))
             .optional()?;
         if let Some(serial) = known {
             return Ok(Some(Conflict::DeviceKnown(serial)));
         }
     }
-    if rules.unique_key {
-        let known = tx
-            .prepare_cached("SELECT serial, device FROM intents WHERE key = ?1 AND device <> ?2 AND state IN (0, 1) LIMIT 1")?
-            .query_row(params![intent.key.as_bytes(), intent.device], |r| Ok((serial(r, 0)?, r.get(1)?)))
-            .optional()?;
-        return Ok(known.map(|(serial, device)| Conflict::KeyKnown(serial, device)));
+    if rules.key == Reuse::Allow {
+        return Ok(None);
+    }
+    let same_profile = if rules.key == Reuse::Refuse { profile } else { "" };
+    let known = tx
+        .prepare_cached("SELECT serial, device FROM intents WHERE key = ?1 AND (device <> ?2 OR profile = ?3) AND state IN (0, 1) LIMIT 1")?
+        .query_row(params![intent.key.as_bytes(), intent.device, same_profile], |r| Ok((serial(r, 0)?, r.get(1)?)))
+        .optional()?;
+    Ok(known.map(|(serial, device)| Conflict::KeyKnown(serial, device)))
+}
+
+/// Every intent counts, also one that came to nothing: a quota is never exceeded by retrying.
+fn quota(tx: &Transaction<'_>, intent: &Intent, rules: Rules, name: &str) -> Result<Option<Conflict>, StoreError> {
+    if let Some(limit) = rules.quota.total {
+        let used: Option<i64> =
+            tx.prepare_cached("SELECT value FROM totals WHERE name = ?1")?.query_row([name], |r| r.get(0)).optional()?;
+        if used.unwrap_or(0) as u64 >= limit {
+            return Ok(Some(Conflict::QuotaExhausted(limit)));
+        }
+    }
+    if let Some(limit) = rules.quota.per_device {
+        let used: i64 = tx
+            .prepare_cached("SELECT count(*) FROM intents WHERE device = ?1 AND profile = ?2")?
+            .query_row(params![intent.device, intent.profile.as_str()], |r| r.get(0))?;
+        if used as u64 >= limit {
+            return Ok(Some(Conflict::DeviceQuotaExhausted(limit)));
+        }
     }
     Ok(None)
 }
 
-fn end(tx: &Transaction<'_>, serial: &Serial, outcome: &Outcome, entry: &[u8]) -> Result<Result<u64, StoreError>, StoreError> {
+fn end(tx: &Transaction<'_>, serial: &Serial, outcome: &Outcome, leaf: &Leaf) -> Result<Result<u64, StoreError>, StoreError> {
     let state = match outcome {
         Outcome::Issued(_) => ISSUED,
         Outcome::Failed => FAILED,
@@ -218,20 +238,22 @@ fn end(tx: &Transaction<'_>, serial: &Serial, outcome: &Outcome, entry: &[u8]) -
         .query_row(params![state, serial.as_bytes()], |r| r.get(0))
         .optional()?;
     let Some(id) = id else { return Ok(Err(StoreError::NotPending(serial.to_string()))) };
-    let leaf = append(tx, std::slice::from_ref(&entry))?;
+    let leaf = append(tx, std::slice::from_ref(leaf))?;
     if let Outcome::Issued(der) = outcome {
         tx.prepare_cached("INSERT INTO certificates VALUES(?1, ?2, ?3)")?.execute(params![id, der, leaf as i64])?;
     }
     Ok(Ok(leaf))
 }
 
-fn append<E: AsRef<[u8]>>(tx: &Transaction<'_>, entries: &[E]) -> Result<u64, StoreError> {
+fn append(tx: &Transaction<'_>, leaves: &[Leaf]) -> Result<u64, StoreError> {
     let first: i64 = tx
         .prepare_cached("UPDATE totals SET value = value + ?1 WHERE name = 'next leaf' RETURNING value - ?1")?
-        .query_row([entries.len() as i64], |r| r.get(0))?;
-    let mut insert = tx.prepare_cached("INSERT INTO log VALUES(?1, ?2)")?;
-    for (leaf, entry) in (first..).zip(entries) {
-        insert.execute(params![leaf, entry.as_ref()])?;
+        .query_row([leaves.len() as i64], |r| r.get(0))?;
+    let mut log = tx.prepare_cached("INSERT INTO log VALUES(?1, ?2)")?;
+    let mut private = tx.prepare_cached("INSERT INTO private VALUES(?1, ?2, ?3)")?;
+    for (index, leaf) in (first..).zip(leaves) {
+        log.execute(params![index, leaf.entry])?;
+        private.execute(params![index, leaf.salt, leaf.metadata])?;
     }
     Ok(first as u64)
 }
@@ -242,7 +264,7 @@ fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
 }
 
 const RECORD: &str =
-    "SELECT i.serial, c.der, c.leaf, i.device, i.profile, i.csr FROM intents i JOIN certificates c ON c.intent = i.id WHERE ";
+    "SELECT i.serial, c.der, c.leaf, i.device, i.profile, i.csr, i.role FROM intents i JOIN certificates c ON c.intent = i.id WHERE ";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let leaf: i64 = row.get(2)?;
@@ -253,6 +275,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         device: row.get(3)?,
         profile: row.get(4)?,
         csr_sha256: row.get(5)?,
+        role: row.get(6)?,
     })
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use std::path::PathBuf;
 
-const RULES: Rules = Rules { known_device: KnownDevice::Refuse, unique_key: true, quota: Some(3) };
+const RULES: Rules = Rules { device: Reuse::Refuse, key: Reuse::Renew, quota: Quota { total: Some(3), per_device: None } };
 
 fn intent(request: &str, csr: u8, device: &str, key: u8) -> Intent {
     Intent {
@@ -19,9 +19,13 @@ fn intent(request: &str, csr: u8, device: &str, key: u8) -> Intent {
     }
 }
 
+fn leaf() -> Leaf {
+    Leaf { entry: b"entry".to_vec(), salt: [3; 32], metadata: "m".into() }
+}
+
 async fn issue(store: &Store, i: &Intent, rules: Rules) -> u64 {
     assert_eq!(store.begin(i.clone(), rules).await.unwrap(), Begun::New);
-    store.end(i.serial, Outcome::Issued(vec![i.csr_sha256[0]; 40]), b"entry".to_vec()).await.unwrap()
+    store.end(i.serial, Outcome::Issued(vec![i.csr_sha256[0]; 40]), leaf()).await.unwrap()
 }
 
 fn fresh() -> (tempfile::TempDir, PathBuf) {
@@ -34,18 +38,18 @@ fn fresh() -> (tempfile::TempDir, PathBuf) {
 #[tokio::test]
 async fn a_request_has_one_answer_for_ever() {
     let (_dir, path) = fresh();
-    let (store, writer) = Store::open(&path).unwrap();
+    let Opened { store, writer, .. } = Store::open(&path).unwrap();
     let first = intent("r1", 1, "free:a", 1);
     assert_eq!(issue(&store, &first, RULES).await, 0);
     drop(store);
     writer.join().unwrap();
 
-    let (store, _writer) = Store::open(&path).unwrap();
+    let Opened { store, writer: _writer, .. } = Store::open(&path).unwrap();
     let Begun::Replay(record) = store.begin(intent("r1", 1, "free:a", 1), RULES).await.unwrap() else { panic!("no replay") };
     assert_eq!((record.serial, record.certificate), (first.serial, vec![1; 40]));
     let other = store.begin(intent("r1", 2, "free:b", 2), RULES).await.unwrap();
     assert_eq!(other, Begun::Conflict(Conflict::RequestReused));
-    let twice = store.end(first.serial, Outcome::Failed, vec![]).await;
+    let twice = store.end(first.serial, Outcome::Failed, leaf()).await;
     assert_eq!(twice, Err(StoreError::NotPending(first.serial.to_string())));
     assert_eq!(store.reader().log_size().unwrap(), 1, "a refused end must not leave an entry");
 }
@@ -53,7 +57,7 @@ async fn a_request_has_one_answer_for_ever() {
 #[tokio::test]
 async fn devices_keys_and_quota_are_enforced_in_the_transaction() {
     let (_dir, path) = fresh();
-    let (store, _writer) = Store::open(&path).unwrap();
+    let Opened { store, writer: _writer, .. } = Store::open(&path).unwrap();
     let first = intent("r1", 1, "free:a", 1);
     issue(&store, &first, RULES).await;
     let conflict = |b: Begun| if let Begun::Conflict(c) = b { c } else { panic!("{b:?}") };
@@ -62,8 +66,14 @@ async fn devices_keys_and_quota_are_enforced_in_the_transaction() {
         conflict(store.begin(intent("r3", 3, "free:b", 1), RULES).await.unwrap()),
         Conflict::KeyKnown(first.serial, "free:a".into())
     );
-    let renew = Rules { known_device: KnownDevice::SameKey, ..RULES };
-    assert_eq!(conflict(store.begin(intent("r4", 4, "free:a", 2), renew).await.unwrap()), Conflict::DeviceKnown(first.serial));
+    let renew = Rules { device: Reuse::Renew, ..RULES };
+    let strict = Rules { key: Reuse::Refuse, ..renew };
+    assert_eq!(
+        conflict(store.begin(intent("r4", 4, "free:a", 1), strict).await.unwrap()),
+        Conflict::KeyKnown(first.serial, "free:a".into())
+    );
+    let once = Rules { quota: Quota { total: None, per_device: Some(1) }, ..renew };
+    assert_eq!(conflict(store.begin(intent("r4", 4, "free:a", 1), once).await.unwrap()), Conflict::DeviceQuotaExhausted(1));
     issue(&store, &intent("r5", 5, "free:a", 1), renew).await;
     issue(&store, &intent("r6", 6, "free:c", 6), RULES).await;
     assert_eq!(conflict(store.begin(intent("r7", 7, "free:d", 7), RULES).await.unwrap()), Conflict::QuotaExhausted(3));
@@ -72,7 +82,7 @@ async fn devices_keys_and_quota_are_enforced_in_the_transaction() {
 #[tokio::test]
 async fn a_crash_leaves_a_listed_intent_and_a_retry_gets_a_new_serial() {
     let (_dir, path) = fresh();
-    let (store, writer) = Store::open(&path).unwrap();
+    let Opened { store, writer, .. } = Store::open(&path).unwrap();
     let lost = intent("r1", 1, "free:a", 1);
     store.begin(lost.clone(), RULES).await.unwrap();
     assert_eq!(store.begin(intent("r1", 1, "free:a", 1), RULES).await.unwrap(), Begun::Conflict(Conflict::InProgress));
@@ -80,7 +90,7 @@ async fn a_crash_leaves_a_listed_intent_and_a_retry_gets_a_new_serial() {
     drop(store);
     writer.join().unwrap();
 
-    let (store, _writer) = Store::open(&path).unwrap();
+    let Opened { store, writer: _writer, .. } = Store::open(&path).unwrap();
     let listed = store.reader().unresolved(10).unwrap();
     assert_eq!(listed.iter().map(|u| u.serial).collect::<Vec<_>>(), [lost.serial]);
     let reused = store.begin(intent("r1", 2, "free:a", 1), RULES).await.unwrap();

@@ -3,7 +3,7 @@
 use super::pin::PinArgs;
 use super::{Failure, Verdict};
 use sealwright::token::{FoundKey, Module, Token, TokenUri};
-use sealwright::types::Fingerprint;
+use sealwright::types::{Fingerprint, KeyAlgorithm};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -20,6 +20,17 @@ enum Action {
     Tokens(ModuleArgs),
     /// List every private key with its fingerprint, algorithm and PKCS#11 URI.
     List(TokenArgs),
+    /// Make a key in the token, with every attribute set and read back; refuses a label in use.
+    Generate {
+        #[command(flatten)]
+        token: TokenArgs,
+        /// Label of the new key.
+        #[arg(long)]
+        label: String,
+        /// p256, p384, rsa2048, rsa3072, rsa4096 or ed25519.
+        #[arg(long, default_value = "p256")]
+        algorithm: String,
+    },
     /// Check the attributes of every private key, or of one; exit 1 when one is refused.
     Check {
         #[command(flatten)]
@@ -65,6 +76,7 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
     match args.action {
         Action::Tokens(args) => tokens(&args),
         Action::List(args) => list(&args),
+        Action::Generate { token, label, algorithm } => generate(&token, &label, &algorithm),
         Action::Check { token, key } => check(&token, key.as_deref()),
     }
 }
@@ -115,6 +127,20 @@ fn list(args: &TokenArgs) -> Result<Verdict, Failure> {
     }
     if found.is_empty() {
         println!("no private keys in token {}", token.info().serial);
+    }
+    Ok(Verdict::Good)
+}
+
+fn generate(args: &TokenArgs, label: &str, algorithm: &str) -> Result<Verdict, Failure> {
+    let algorithm = KeyAlgorithm::parse(algorithm)?;
+    let token = args.open()?;
+    token.can_generate(algorithm, label)?;
+    let key = token.generate_key(algorithm, label)?;
+    let uri = token.key_uri(&key)?;
+    if args.module.json {
+        println!("{}", json!({ "uri": uri.to_string(), "algorithm": algorithm.to_string(), "fingerprint": key.fingerprint().to_string() }));
+    } else {
+        println!("{uri}\n    {algorithm}  sha256 {}", key.fingerprint());
     }
     Ok(Verdict::Good)
 }

@@ -2,9 +2,11 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod enroll;
 mod keys;
 mod pin;
 mod policy;
+mod status;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,6 +25,10 @@ enum Command {
     Policy(policy::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
+    /// Ask the daemon for one certificate.
+    Enroll(enroll::Args),
+    /// Show how the daemon is.
+    Status(status::Args),
 }
 
 /// How a command ended without an error of usage or environment.
@@ -53,5 +59,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Enroll(args) => enroll::run(args),
+        Command::Status(args) => status::run(args),
     }
 }

@@ -1,0 +1,117 @@
+//! The daemon's parts, put together from its configuration and taken apart in order.
+
+use crate::ca::issue::{Issuance, IssueError};
+use crate::ca::publish::{PublishError, Publisher, Publishing};
+use crate::config::{Config, PinSource};
+use crate::log::entry::Event;
+use crate::log::tiles::TileLog;
+use crate::policy::set::PolicySet;
+use crate::store::{Opened, Store, StoreError};
+use crate::token::{Module, Pin, SignerPool, TokenError, TokenUri};
+use crate::types::Fingerprint;
+use crate::x509::pem;
+use crate::x509::tbs::Issuer;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Why the daemon does not start or does not stop cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A file or directory.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The policy files.
+    #[error("the policy is refused: {0}")]
+    Policy(String),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] PublishError),
+    /// The issuance line.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+fn file(path: &Path, reason: impl ToString) -> DaemonError {
+    DaemonError::File { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// Makes the empty store and the empty log; refuses to overwrite either (K4).
+pub fn create(config: &Config) -> Result<(), DaemonError> {
+    for directory in [&config.store, &config.log_directory] {
+        std::fs::create_dir_all(directory).map_err(|e| file(directory, e))?;
+    }
+    Store::create(&config.store)?;
+    TileLog::create(&config.log_directory, &config.log_origin).map_err(|e| file(&config.log_directory, e))?;
+    Ok(())
+}
+
+/// A started daemon, before and after it serves.
+pub struct Running {
+    issuance: Arc<Issuance>,
+    publishing: Publishing,
+    writer: JoinHandle<()>,
+}
+
+/// Loads policy, opens the store (alone), opens the token once, checks its keys, and starts
+/// the log's publisher.
+pub async fn start(config: &Config) -> Result<Running, DaemonError> {
+    let policy = PolicySet::load(&config.policy).map_err(|e| DaemonError::Policy(e.to_string()))?;
+    let chain = std::fs::read(&config.chain).map_err(|e| file(&config.chain, e))?;
+    let chain = pem::certificates(&chain).map_err(|e| file(&config.chain, e))?;
+    let own = chain.first().ok_or_else(|| file(&config.chain, "holds no certificate"))?;
+    let issuer = Issuer::from_certificate(own).map_err(|e| file(&config.chain, e))?;
+    let key = Fingerprint::of_spki(issuer.spki_der());
+
+    let Opened { store, writer, recovered } = Store::open(&config.store)?;
+    let module = Module::load(&config.module)?;
+    let uri = TokenUri::parse(&config.token_uri)?;
+    let pin = match &config.pin {
+        PinSource::File(path) => Pin::from_file(path)?,
+        PinSource::Descriptor(fd) => Pin::from_descriptor(*fd)?,
+    };
+    let signer = Arc::new(SignerPool::start(&module, &uri, &pin, &[key, config.log_key], config.sessions)?);
+    drop(pin);
+
+    let publishing = Publisher::start(config.log_directory.clone(), store.clone(), Arc::clone(&signer), config.log_key).await?;
+    let soft = signer.info().soft;
+    let issuance = Arc::new(Issuance::new(policy, chain, signer, store, soft, publishing.trouble().clone())?);
+    let version = env!("CARGO_PKG_VERSION");
+    issuance.note(format!("pid={}", std::process::id()), Event::Started(format!("sealwrightd {version}"))).await?;
+    for serial in recovered {
+        issuance.note(String::new(), Event::Recovered(format!("{serial} was pending; it is unknown whether it was signed"))).await?;
+    }
+    Ok(Running { issuance, publishing, writer })
+}
+
+impl Running {
+    /// The issuance line.
+    pub fn issuance(&self) -> &Arc<Issuance> {
+        &self.issuance
+    }
+
+    /// Records the stop, publishes the last entries, closes store and token.
+    pub async fn finish(self) -> Result<(), DaemonError> {
+        self.issuance.note(String::new(), Event::Stopped("asked to stop".into())).await?;
+        let published = tokio::task::spawn_blocking(|| self.publishing.finish()).await;
+        published.map_err(|e| PublishError::Stopped(e.to_string()))??;
+        // The last handle on the store ends its writer.
+        drop(self.issuance);
+        let ended = tokio::task::spawn_blocking(|| self.writer.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            return Err(StoreError::Failed("the writer ended badly".into()).into());
+        }
+        Ok(())
+    }
+}
