@@ -6,7 +6,7 @@ use super::packet::crc16;
 use super::profile::ChipProfile;
 use super::zones::{Address, CONFIGURATION_SIZE, Zone};
 use crate::device::transport::Transport;
-use crate::device::{DeviceError, ElementInfo, ElementSerial, StatusCode};
+use crate::device::{DeviceError, ElementInfo, ElementSerial, Refusal, StatusCode};
 use sha2::{Digest, Sha256};
 
 /// One ATECC608 on one bus, and the profile it is to have.
@@ -139,9 +139,7 @@ impl Atecc608 {
     pub fn random_bytes(&mut self) -> Result<[u8; 32], DeviceError> {
         let bytes = self.fixed::<32>(&Command::random())?;
         match bytes.chunks_exact(4).all(|word| word == [0xff, 0xff, 0, 0]) {
-            true => {
-                Err(DeviceError::Refused(crate::device::Refusal::TooEarly("the configuration lock (random numbers are fixed before it)")))
-            }
+            true => Err(DeviceError::Refused(Refusal::TooEarly("the configuration lock (random numbers are fixed before it)"))),
             false => Ok(bytes),
         }
     }
@@ -187,7 +185,7 @@ impl Atecc608 {
         let start = at;
         let mut bytes = Vec::with_capacity(length + 8);
         while at < end {
-            let whole = at % 32 == 0 && at + 32 <= zone.size() && end - at >= 8;
+            let whole = at.is_multiple_of(32) && at + 32 <= zone.size() && end - at >= 8;
             let address = if whole { Address::block(zone, at) } else { Address::word(zone, at) }.ok_or_else(out_of_range)?;
             bytes.extend(self.link.execute(&Command::read(address))?);
             at += address.length();
@@ -198,7 +196,7 @@ impl Atecc608 {
     /// Writes `bytes`, a multiple of four, at the start of a slot: whole blocks, then words.
     pub fn write_slot(&mut self, slot: u8, bytes: &[u8]) -> Result<(), DeviceError> {
         let zone = Zone::Data(slot);
-        if bytes.len() > zone.size() || bytes.len() % 4 != 0 {
+        if bytes.len() > zone.size() || !bytes.len().is_multiple_of(4) {
             return Err(out_of_range());
         }
         let mut at = 0;

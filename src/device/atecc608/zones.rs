@@ -49,12 +49,12 @@ pub struct Address {
 impl Address {
     /// The block of 32 octets at `offset`; `None` unless aligned and starting inside the zone.
     pub fn block(zone: Zone, offset: usize) -> Option<Self> {
-        (offset % 32 == 0 && offset < zone.size()).then_some(Self { zone, offset, block: true })
+        (offset.is_multiple_of(32) && offset < zone.size()).then_some(Self { zone, offset, block: true })
     }
 
     /// The word of 4 octets at `offset`; `None` unless aligned and inside the zone.
     pub fn word(zone: Zone, offset: usize) -> Option<Self> {
-        (offset % 4 == 0 && offset < zone.size()).then_some(Self { zone, offset, block: false })
+        (offset.is_multiple_of(4) && offset < zone.size()).then_some(Self { zone, offset, block: false })
     }
 
     /// Reads the parameters of Read and Write; `None` when they name no memory.

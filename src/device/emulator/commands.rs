@@ -158,7 +158,7 @@ fn sign(memory: &Memory, volatile: &mut Volatile, mode: u8, param2: u16, lie: bo
     }
     let words = SlotWords::of(&memory.configuration, slot);
     let random = !words.requires_random() || volatile.temp_key_random;
-    if !(memory.configuration_locked() && memory.data_locked()) || !words.signs_external() || !random {
+    if !memory.data_locked() || !words.signs_external() || !random {
         return Err(EXECUTION);
     }
     let digest = take_digest(volatile, mode)?;
@@ -171,7 +171,7 @@ fn sign(memory: &Memory, volatile: &mut Volatile, mode: u8, param2: u16, lie: bo
 }
 
 fn verify(memory: &Memory, volatile: &mut Volatile, mode: u8, param2: u16, data: &[u8]) -> Outcome {
-    if !(memory.configuration_locked() && memory.data_locked()) {
+    if !memory.data_locked() {
         return Err(EXECUTION);
     }
     let (signature, key) = match (mode & !0x20, data.split_at_checked(64)) {

@@ -16,8 +16,7 @@ pub fn read(memory: &Memory, param1: u8, param2: u16) -> Outcome {
         Zone::Otp if !memory.data_locked() => return Ok([0xff, 0xff, 0, 0].repeat(length / 4)),
         Zone::Otp => &memory.otp,
         Zone::Data(slot) => {
-            let allowed = memory.configuration_locked() && memory.data_locked();
-            if !allowed || !SlotWords::of(&memory.configuration, slot).reads_clear() {
+            if !memory.data_locked() || !SlotWords::of(&memory.configuration, slot).reads_clear() {
                 return Err(EXECUTION);
             }
             memory.slots.get(usize::from(slot)).ok_or(PARSE)?

@@ -128,7 +128,7 @@ impl Memory {
         self.configuration[87] != 0x55
     }
 
-    /// Data and OTP lock.
+    /// Data and OTP lock; it follows the configuration lock only.
     pub fn data_locked(&self) -> bool {
         self.configuration[86] != 0x55
     }
