@@ -1,0 +1,198 @@
+//! The commands of provisioning: content, answer length, worst-case time, whether a repeat is harmless.
+
+use super::zones::Address;
+use std::time::Duration;
+
+/// Opcodes (first octet after the count).
+pub mod opcode {
+    #![allow(missing_docs)]
+    pub const READ: u8 = 0x02;
+    pub const WRITE: u8 = 0x12;
+    pub const NONCE: u8 = 0x16;
+    pub const LOCK: u8 = 0x17;
+    pub const RANDOM: u8 = 0x1B;
+    pub const UPDATE_EXTRA: u8 = 0x20;
+    pub const COUNTER: u8 = 0x24;
+    pub const INFO: u8 = 0x30;
+    pub const GEN_KEY: u8 = 0x40;
+    pub const SIGN: u8 = 0x41;
+    pub const VERIFY: u8 = 0x45;
+    pub const SHA: u8 = 0x47;
+    pub const SELF_TEST: u8 = 0x77;
+}
+
+/// Name and worst-case milliseconds of an opcode in clock mode M0; `None` for opcodes that provisioning does not use.
+pub fn timing(code: u8) -> Option<(&'static str, u64)> {
+    Some(match code {
+        opcode::READ => ("Read", 5),
+        opcode::WRITE => ("Write", 45),
+        opcode::NONCE => ("Nonce", 20),
+        opcode::LOCK => ("Lock", 35),
+        opcode::RANDOM => ("Random", 23),
+        opcode::UPDATE_EXTRA => ("UpdateExtra", 10),
+        opcode::COUNTER => ("Counter", 25),
+        opcode::INFO => ("Info", 5),
+        opcode::GEN_KEY => ("GenKey", 115),
+        opcode::SIGN => ("Sign", 115),
+        opcode::VERIFY => ("Verify", 105),
+        opcode::SHA => ("SHA", 36),
+        opcode::SELF_TEST => ("SelfTest", 250),
+        _ => return None,
+    })
+}
+
+/// What a lost answer means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// Executing twice has the effect of executing once.
+    Harmless,
+    /// The first execution may have changed the chip for good; the caller must read its state.
+    Never,
+}
+
+/// One command, ready to be framed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    content: Vec<u8>,
+    answer: usize,
+    repeat: Repeat,
+}
+
+/// What Lock locks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockTarget {
+    /// Configuration zone, with the CRC-16 of its 128 octets.
+    Configuration(u16),
+    /// Data and OTP zones, without a summary: private keys made inside are part of it and unknown to the host.
+    Data,
+    /// One slot.
+    Slot(u8),
+}
+
+impl Command {
+    fn new(code: u8, param1: u8, param2: u16, data: &[u8], answer: usize, repeat: Repeat) -> Self {
+        let mut content = vec![code, param1];
+        content.extend_from_slice(&param2.to_le_bytes());
+        content.extend_from_slice(data);
+        Self { content, answer, repeat }
+    }
+
+    /// Revision, four octets.
+    pub fn info() -> Self {
+        Self::new(opcode::INFO, 0, 0, &[], 4, Repeat::Harmless)
+    }
+
+    /// 32 random octets, the generator's seed updated.
+    pub fn random() -> Self {
+        Self::new(opcode::RANDOM, 0, 0, &[], 32, Repeat::Harmless)
+    }
+
+    /// Reads a word (4 octets) or a block (32 octets).
+    pub fn read(at: Address) -> Self {
+        Self::new(opcode::READ, at.param1(), at.param2(), &[], at.length(), Repeat::Harmless)
+    }
+
+    /// Writes a word or a block; `data` has the address's length. The same data twice is the same memory.
+    pub fn write(at: Address, data: &[u8]) -> Self {
+        Self::new(opcode::WRITE, at.param1(), at.param2(), data, 1, Repeat::Harmless)
+    }
+
+    /// Makes a private key in `slot`; answers the public key. A repeat replaces the key.
+    pub fn generate_key(slot: u8) -> Self {
+        Self::new(opcode::GEN_KEY, 0x04, u16::from(slot), &[], 64, Repeat::Never)
+    }
+
+    /// Public key of the private key in `slot`.
+    pub fn public_key(slot: u8) -> Self {
+        Self::new(opcode::GEN_KEY, 0x00, u16::from(slot), &[], 64, Repeat::Harmless)
+    }
+
+    /// Loads a digest into the message digest buffer (pass-through).
+    pub fn load_digest(digest: &[u8; 32]) -> Self {
+        Self::new(opcode::NONCE, 0x43, 0, digest, 1, Repeat::Harmless)
+    }
+
+    /// Signs the message digest buffer with the key in `slot`.
+    pub fn sign_external(slot: u8) -> Self {
+        Self::new(opcode::SIGN, 0xA0, u16::from(slot), &[], 64, Repeat::Harmless)
+    }
+
+    /// Verifies `signature` (r‖s) of the message digest buffer with `key` (x‖y) on P-256.
+    pub fn verify_external(signature: &[u8; 64], key: &[u8; 64]) -> Self {
+        Self::new(opcode::VERIFY, 0x22, 0x0004, &[signature.as_slice(), key].concat(), 1, Repeat::Harmless)
+    }
+
+    /// Locks for good.
+    pub fn lock(target: LockTarget) -> Self {
+        let (mode, summary) = match target {
+            LockTarget::Configuration(crc) => (0x00, crc),
+            LockTarget::Data => (0x81, 0),
+            LockTarget::Slot(slot) => (0x02 | slot << 2, 0),
+        };
+        Self::new(opcode::LOCK, mode, summary, &[], 1, Repeat::Never)
+    }
+
+    /// Starts a SHA-256 computation.
+    pub fn sha_start() -> Self {
+        Self::new(opcode::SHA, 0x00, 0, &[], 1, Repeat::Harmless)
+    }
+
+    /// Adds a block of 64 octets.
+    pub fn sha_update(block: &[u8; 64]) -> Self {
+        Self::new(opcode::SHA, 0x01, 64, block, 1, Repeat::Never)
+    }
+
+    /// Adds the last 0 to 63 octets and answers the digest.
+    pub fn sha_end(rest: &[u8]) -> Self {
+        Self::new(opcode::SHA, 0x02, u16::try_from(rest.len()).unwrap_or(u16::MAX), rest, 32, Repeat::Never)
+    }
+
+    /// Value of counter 0 or 1.
+    pub fn counter_read(counter: u8) -> Self {
+        Self::new(opcode::COUNTER, 0, u16::from(counter), &[], 4, Repeat::Harmless)
+    }
+
+    /// Adds one to counter 0 or 1, for good.
+    pub fn counter_increment(counter: u8) -> Self {
+        Self::new(opcode::COUNTER, 1, u16::from(counter), &[], 4, Repeat::Never)
+    }
+
+    /// All self tests.
+    pub fn self_test() -> Self {
+        Self::new(opcode::SELF_TEST, 0x3B, 0, &[], 1, Repeat::Harmless)
+    }
+
+    /// Writes UserExtra (byte 84), which the chip allows once.
+    pub fn update_extra(value: u8) -> Self {
+        Self::new(opcode::UPDATE_EXTRA, 0x00, u16::from(value), &[], 1, Repeat::Never)
+    }
+
+    /// Opcode, parameters and data.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// Octets of a successful answer, without frame; 1 means a status octet.
+    pub fn answer_length(&self) -> usize {
+        self.answer
+    }
+
+    /// Whether a repeat is harmless.
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+
+    /// Name for messages.
+    pub fn name(&self) -> &'static str {
+        self.timing().0
+    }
+
+    /// Longest execution in clock mode M0.
+    pub fn worst_case(&self) -> Duration {
+        Duration::from_millis(self.timing().1)
+    }
+
+    fn timing(&self) -> (&'static str, u64) {
+        self.content.first().and_then(|code| timing(*code)).unwrap_or(("command", 250))
+    }
+}

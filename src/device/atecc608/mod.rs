@@ -1,0 +1,14 @@
+//! ATECC608 driver: packets, commands and the provisioning steps over any transport.
+
+pub mod command;
+mod driver;
+mod link;
+pub mod packet;
+mod permissions;
+pub mod profile;
+mod provisioning;
+pub mod slots;
+pub mod zones;
+
+pub use driver::Atecc608;
+pub use profile::ChipProfile;

@@ -1,0 +1,211 @@
+//! A driver and an emulated ATECC608, byte for byte over the wire protocol.
+
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use sealwright::device::atecc608::{Atecc608, ChipProfile};
+use sealwright::device::emulator::{Emulator, Timing};
+use sealwright::device::transport::EmulatedTransport;
+use sealwright::device::{Configuration, DeviceError, Refusal, SecureElement, StatusCode, Storage};
+
+const PROFILE: &str = include_str!("../config/elements/atecc608-tls.toml");
+
+fn profile() -> ChipProfile {
+    ChipProfile::parse(PROFILE).unwrap()
+}
+
+fn blank() -> (EmulatedTransport, Atecc608) {
+    let bus = EmulatedTransport::new(Emulator::blank(Timing::Instant).unwrap());
+    (bus.clone(), Atecc608::new(Box::new(bus), profile()))
+}
+
+fn verifies(key: &[u8; 64], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&[[4u8].as_slice(), key].concat()).unwrap();
+    key.verify_prehash(digest, &p256::ecdsa::Signature::from_slice(signature).unwrap()).is_ok()
+}
+
+fn status_of<T: std::fmt::Debug>(result: Result<T, DeviceError>) -> StatusCode {
+    match result.unwrap_err() {
+        DeviceError::Status { status, .. } => status,
+        other => panic!("{other}"),
+    }
+}
+
+/// Everything up to the locks of key and certificate; returns the public key.
+fn provision(chip: &mut Atecc608, certificate: &[u8]) -> Result<[u8; 64], DeviceError> {
+    chip.configure()?;
+    chip.lock_configuration()?;
+    let key = match chip.status()? {
+        s if s.key_locked => s.public_key.unwrap(),
+        _ => chip.generate_key()?,
+    };
+    chip.lock_data()?;
+    let digest = chip.random()?;
+    assert!(verifies(&key, &digest, &chip.sign(&digest)?));
+    chip.write(Storage::DeviceCertificate, certificate)?;
+    assert_eq!(chip.read(Storage::DeviceCertificate, certificate.len())?, certificate);
+    chip.lock_key(&key)?;
+    chip.lock_storage(Storage::DeviceCertificate, certificate)?;
+    Ok(key)
+}
+
+#[test]
+fn a_blank_chip_becomes_a_device_and_every_lock_holds() {
+    let (bus, mut chip) = blank();
+    let info = chip.identify().unwrap();
+    assert_eq!(info.model, "ATECC608B");
+    assert!(info.serial.to_string().starts_with("0123") && info.serial.to_string().ends_with("EE"));
+    let before = chip.status().unwrap();
+    assert!(matches!(before.configuration, Configuration::Differs(_)) && !before.configuration_locked && before.public_key.is_none());
+
+    let certificate = [0x5a; 72];
+    let key = provision(&mut chip, &certificate).unwrap();
+    let after = chip.status().unwrap();
+    assert_eq!(after.configuration, Configuration::Matches);
+    assert!(after.configuration_locked && after.data_locked && after.key_locked);
+    assert_eq!(after.public_key, Some(key));
+    assert_eq!(after.locked_storage, [Storage::DeviceCertificate]);
+
+    // Irreversible, by the chip's own word, also after a power cycle.
+    for _ in 0..2 {
+        assert_eq!(status_of(chip.generate_key()), StatusCode::Execution);
+        assert_eq!(status_of(chip.write(Storage::DeviceCertificate, &[1; 72])), StatusCode::Execution);
+        let image = chip.configuration().unwrap();
+        let mut other = image;
+        other[19] ^= 1;
+        other[88] = 0xff;
+        assert_eq!(status_of(chip.write_configuration(&image, &other)), StatusCode::Execution);
+        assert_eq!(status_of(chip.lock_slot(0)), StatusCode::Execution);
+        assert_eq!(status_of(chip.lock_data_zone()), StatusCode::Execution);
+        assert_eq!(chip.configuration().unwrap(), image);
+        assert_eq!(chip.public_key().unwrap(), key);
+        bus.chip().power_cycle();
+    }
+    // A second run over the finished chip changes nothing and reports nothing wrong.
+    chip.configure().unwrap();
+    chip.lock_configuration().unwrap();
+    chip.lock_data().unwrap();
+    chip.write(Storage::DeviceCertificate, &certificate).unwrap();
+    chip.lock_key(&key).unwrap();
+    assert_eq!(chip.lock_key(&[9; 64]).unwrap_err(), DeviceError::Refused(Refusal::OtherKey));
+}
+
+#[test]
+fn steps_out_of_order_are_refused_before_the_chip_is_touched() {
+    let (_bus, mut chip) = blank();
+    let early = |e: DeviceError, step: &str| assert!(matches!(&e, DeviceError::Refused(Refusal::TooEarly(s)) if s.contains(step)), "{e}");
+    early(chip.lock_configuration().unwrap_err(), "configure");
+    early(chip.random().unwrap_err(), "configuration lock");
+    early(chip.lock_data().unwrap_err(), "lock_configuration");
+    early(chip.generate_key().unwrap_err(), "lock_configuration");
+    chip.configure().unwrap();
+    chip.lock_configuration().unwrap();
+    early(chip.sign(&[1; 32]).unwrap_err(), "lock_data");
+    early(chip.write(Storage::Data, b"x").unwrap_err(), "lock_data");
+    chip.lock_data().unwrap();
+    let too_long = chip.write(Storage::Data, &[0; 417]).unwrap_err();
+    assert_eq!(too_long, DeviceError::Refused(Refusal::TooLong { given: 417, capacity: 416 }));
+    chip.write(Storage::Data, &[7; 415]).unwrap();
+    assert_eq!(chip.read(Storage::Data, 415).unwrap(), [7; 415]);
+}
+
+#[test]
+fn a_chip_locked_with_another_configuration_is_refused_with_its_differences() {
+    let (bus, mut chip) = blank();
+    chip.configure().unwrap();
+    chip.lock_configuration().unwrap();
+    let other = ChipProfile::parse(&PROFILE.replacen("internal_sign = true", "internal_sign = false", 1)).unwrap();
+    let mut again = Atecc608::new(Box::new(bus), other);
+    let error = again.configure().unwrap_err().to_string();
+    assert!(error.contains("SlotConfig[0]") && error.contains("scrap"), "{error}");
+    assert!(again.lock_configuration().is_err());
+}
+
+#[test]
+fn another_part_is_refused_by_its_revision() {
+    let bus = EmulatedTransport::new(Emulator::with_identity([1, 0x23, 1, 2, 3, 4, 5, 6, 0xee], [0, 0, 0x50, 0], Timing::Instant));
+    let mut chip = Atecc608::new(Box::new(bus), profile());
+    assert!(matches!(chip.configure().unwrap_err(), DeviceError::Refused(Refusal::WrongModel { .. })));
+}
+
+#[test]
+fn the_state_file_is_the_chip() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chip.json");
+    let open = || Atecc608::new(Box::new(EmulatedTransport::new(Emulator::open(&path, Timing::Instant).unwrap())), profile());
+    let mut chip = open();
+    let serial = chip.identify().unwrap().serial;
+    let key = provision(&mut chip, &[3; 72]).unwrap();
+    let mut again = open();
+    assert_eq!(again.identify().unwrap().serial, serial);
+    assert_eq!(again.status().unwrap(), chip.status().unwrap());
+    let digest = [0x11; 32];
+    assert!(verifies(&key, &digest, &again.sign(&digest).unwrap()));
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&path, "{}").unwrap();
+    assert!(matches!(Emulator::open(&path, Timing::Instant), Err(DeviceError::EmulatorState(_))));
+}
+
+#[test]
+fn bus_noise_is_survived_and_a_broken_chip_is_named() {
+    let (bus, mut chip) = blank();
+    for _ in 0..20 {
+        bus.chip().faults().nak_writes = 1;
+        bus.chip().faults().damage_answers = 1;
+        bus.chip().faults().damage_commands = 1;
+        chip.identify().unwrap();
+    }
+    provision(&mut chip, &[4; 72]).unwrap();
+    bus.chip().faults().lying_signature = true;
+    assert!(matches!(chip.sign(&[1; 32]).unwrap_err(), DeviceError::Untrustworthy { command: "Sign", .. }));
+    bus.chip().faults().lying_signature = false;
+    bus.chip().faults().stuck_busy = true;
+    let error = chip.identify().unwrap_err();
+    assert!(matches!(error, DeviceError::Timeout { .. } | DeviceError::Wake { .. }), "{error}");
+    bus.chip().faults().stuck_busy = false;
+    bus.chip().power_cycle();
+    chip.identify().unwrap();
+}
+
+#[test]
+fn counters_hash_self_test_and_verification_work() {
+    let (_bus, mut chip) = blank();
+    let key = provision(&mut chip, &[5; 72]).unwrap();
+    assert_eq!(chip.counter(0).unwrap(), 0);
+    assert_eq!((chip.increment_counter(0).unwrap(), chip.increment_counter(0).unwrap(), chip.counter(1).unwrap()), (1, 2, 0));
+    chip.self_test().unwrap();
+    for length in [0usize, 1, 63, 64, 65, 200] {
+        chip.sha256(&vec![length as u8; length]).unwrap();
+    }
+    let digest = [0x77; 32];
+    let signature = chip.sign(&digest).unwrap();
+    assert!(chip.verify_on_chip(&digest, &signature, &key).unwrap());
+    assert!(!chip.verify_on_chip(&[0x78; 32], &signature, &key).unwrap());
+    chip.set_user_extra(7).unwrap();
+    assert_eq!(status_of(chip.set_user_extra(8)), StatusCode::Execution);
+}
+
+#[test]
+fn power_loss_after_any_bus_byte_leaves_a_chip_that_a_second_run_finishes() {
+    use sealwright::device::emulator::Brownout;
+    let (bus, mut chip) = blank();
+    provision(&mut chip, &[6; 72]).unwrap();
+    let total = bus.chip().bus_bytes();
+    let mut resumed = 0u32;
+    for brownout in [Brownout::Before, Brownout::After] {
+        // Every byte is covered by the slow test below; here a stride that is coprime to packet lengths.
+        for byte in (0..total).step_by(13) {
+            let (bus, mut chip) = blank();
+            bus.chip().faults().power_loss_after_byte = Some(byte);
+            bus.chip().faults().brownout = brownout;
+            if provision(&mut chip, &[6; 72]).is_ok() {
+                continue;
+            }
+            bus.chip().power_cycle();
+            let key = provision(&mut chip, &[6; 72]).unwrap_or_else(|e| panic!("{brownout:?} after byte {byte}: {e}"));
+            let status = chip.status().unwrap();
+            assert!(status.configuration_locked && status.data_locked && status.key_locked && status.public_key == Some(key));
+            resumed += 1;
+        }
+    }
+    assert!(u64::from(resumed) >= total / 13, "{resumed} of {total} bytes");
+}
