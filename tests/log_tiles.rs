@@ -38,7 +38,8 @@ impl LogKey {
 
 fn entries(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     let leaf = |i: u64| {
-        let event = if i % 3 == 0 { Event::Refused(format!("rule-{i}")) } else { Event::Issued(vec![i as u8; 20 + (i % 50) as usize]) };
+        let event =
+            if i.is_multiple_of(3) { Event::Refused(format!("rule-{i}")) } else { Event::Issued(vec![i as u8; 20 + (i % 50) as usize]) };
         Entry::new(1_700_000_000_000 + i, Commitment::new(&[1; 32], &i.to_be_bytes()), Some([2; 32]), event).unwrap().encode()
     };
     range.map(leaf).collect()

@@ -3,6 +3,7 @@
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
 mod policy;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Check and explain issuance profiles.
     Policy(policy::Args),
+    /// Verify a device's certificate chain offline, against roots given as files.
+    Verify(verify::Args),
 }
 
 /// How a command ended without an error of usage or environment.
@@ -48,5 +51,6 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }
