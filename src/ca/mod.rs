@@ -1,6 +1,7 @@
 //! The certificate authority: the issuance line, its log, ceremonies and provisioning.
 
 pub mod issue;
+pub mod provision;
 pub mod publish;
 mod refuse;
 mod turns;

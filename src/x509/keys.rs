@@ -110,6 +110,13 @@ pub fn verify(spki_der: &[u8], algorithm: SignatureAlgorithm, message: &[u8], si
     rs::UnparsedPublicKey::new(method, spki.subject_public_key.raw_bytes()).verify(message, signature).map_err(|_| KeyError::Mismatch)
 }
 
+/// DER SubjectPublicKeyInfo of a DER certificate.
+pub fn of_certificate(der: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let malformed = |e: der::Error| KeyError::Der(e.to_string());
+    let certificate = x509_cert::Certificate::from_der(der).map_err(malformed)?;
+    certificate.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)
+}
+
 /// Builds a P-256 SubjectPublicKeyInfo from the 64-byte x‖y that elements return.
 pub fn p256_spki(xy: &[u8; 64]) -> Result<Vec<u8>, KeyError> {
     let mut point = vec![4u8];
