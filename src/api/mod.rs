@@ -1,5 +1,6 @@
 //! The daemon's socket interface: HTTP/1.1 and JSON over unix sockets.
 
+pub mod authority;
 pub mod client;
 pub mod daemon;
 pub mod problem;

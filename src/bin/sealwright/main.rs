@@ -6,6 +6,7 @@ mod enroll;
 mod keys;
 mod pin;
 mod policy;
+mod provision;
 mod status;
 mod verify;
 
@@ -28,6 +29,8 @@ enum Command {
     Keys(keys::Args),
     /// Ask the daemon for one certificate.
     Enroll(enroll::Args),
+    /// Provision secure elements against the daemon.
+    Provision(provision::Args),
     /// Show how the daemon is.
     Status(status::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
@@ -63,6 +66,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Policy(args) => policy::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Enroll(args) => enroll::run(args),
+        Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
     }

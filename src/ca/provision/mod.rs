@@ -11,10 +11,12 @@
 //! is locked that was not read back and compared.
 
 mod journal;
+mod line;
 mod machine;
 mod statistics;
 
 pub use journal::{Journal, JournalError, Progress};
+pub use line::{Left, Line, Naming, Socket};
 pub use machine::{Device, Provisioner, Shipped};
 pub use statistics::Statistics;
 
@@ -49,6 +51,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the time of this step is the authority's rather than the element's.
+    pub fn is_authority(self) -> bool {
+        self == Self::Certify
+    }
+
     /// All steps, in order.
     pub const ALL: [Self; 11] = [
         Self::PowerOn,
