@@ -1,6 +1,8 @@
 //! Fixtures for tests that need a token: a fresh SoftHSM directory each, gone afterwards.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod factory;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
