@@ -102,6 +102,11 @@ impl Attributes {
     }
 }
 
+/// PKCS#11 name and wanted value of every attribute that a private key must have (K2).
+pub fn required_attributes() -> impl Iterator<Item = (&'static str, bool)> {
+    PRIVATE_KEY.iter().map(|rule| (rule.name, rule.wanted))
+}
+
 /// The attributes to set explicitly on a new private key.
 pub(super) fn private_key_template() -> Vec<Attribute> {
     PRIVATE_KEY.iter().filter_map(|rule| rule.set.map(|set| set(rule.wanted))).collect()

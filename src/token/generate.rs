@@ -7,12 +7,19 @@ use super::public::ec_params;
 use super::{TokenError, TokenUri};
 use crate::types::KeyAlgorithm;
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::Attribute;
+use cryptoki::object::{Attribute, ObjectClass};
 
 /// Longest key label, bytes: what every common module stores.
 const MAX_LABEL: usize = 64;
 /// F4 (FIPS 186-5 §A.1.1 wants an odd exponent above 2^16).
 const PUBLIC_EXPONENT: [u8; 3] = [1, 0, 1];
+
+/// A random CKA_ID of 20 bytes.
+pub fn new_key_id() -> Result<[u8; 20], TokenError> {
+    let mut id = [0u8; 20];
+    getrandom::fill(&mut id).map_err(|e| TokenError::Environment(format!("no randomness from the kernel: {e}")))?;
+    Ok(id)
+}
 
 impl Token {
     /// Checks without writing that [`Token::generate_key`] can be asked for this key: the label is
@@ -39,9 +46,13 @@ impl Token {
     /// Makes a key pair whose every relevant attribute is set explicitly, reads it back, and
     /// refuses (destroying the pair that it just made, nothing else) what reads back otherwise.
     pub fn generate_key(&self, algorithm: KeyAlgorithm, label: &str) -> Result<Key, TokenError> {
+        self.generate_key_with_id(algorithm, label, &new_key_id()?)
+    }
+
+    /// The same with a CKA_ID that was recorded beforehand, so that after an interruption the key
+    /// can be told from any other of its label.
+    pub fn generate_key_with_id(&self, algorithm: KeyAlgorithm, label: &str, id: &[u8]) -> Result<Key, TokenError> {
         self.can_generate(algorithm, label)?;
-        let mut id = [0u8; 20];
-        getrandom::fill(&mut id).map_err(|e| TokenError::Environment(format!("no randomness from the kernel: {e}")))?;
         let names = [Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
         let (mut public, mut private) = (public_key_template(), private_key_template());
         public.extend(names.clone());
@@ -75,6 +86,19 @@ impl Token {
             }
         }
         checked
+    }
+
+    /// Looks for the key that an interrupted [`Token::generate_key_with_id`] may have left. A public
+    /// half alone under this recorded CKA_ID is that call's debris and is removed; nothing else is.
+    pub fn recover_key(&self, label: &str, id: &[u8]) -> Result<Option<Key>, TokenError> {
+        let named = |class| vec![Attribute::Class(class), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
+        if let Some(private) = self.session.find_objects(&named(ObjectClass::PRIVATE_KEY))?.first() {
+            return self.describe(*private).and_then(super::FoundKey::into_key).map(Some);
+        }
+        for public in self.session.find_objects(&named(ObjectClass::PUBLIC_KEY))? {
+            self.session.destroy_object(public)?;
+        }
+        Ok(None)
     }
 
     /// Name of a key of this token as a PKCS#11 URI.

@@ -16,8 +16,9 @@ mod public;
 mod sign;
 mod uri;
 
-pub use attributes::{Attributes, Offence};
+pub use attributes::{Attributes, Offence, required_attributes};
 pub use error::TokenError;
+pub use generate::new_key_id;
 pub use key::{FoundKey, Key};
 pub use module::{Module, Token, TokenInfo};
 pub use pin::Pin;

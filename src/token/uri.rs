@@ -82,6 +82,11 @@ impl TokenUri {
         Ok(self)
     }
 
+    /// Serial number of the token, when the URI names one.
+    pub fn serial(&self) -> Option<&str> {
+        self.serial.as_deref()
+    }
+
     /// CKA_LABEL of the wanted key, when the URI names one.
     pub fn object(&self) -> Option<&str> {
         self.object.as_deref()

@@ -9,3 +9,4 @@ pub mod plan;
 pub mod sign;
 pub mod spki;
 pub mod tbs;
+pub mod text;

@@ -126,3 +126,40 @@ pub fn expect_good(out: Output) -> String {
     assert_eq!(out.status.code(), Some(0), "{}", text(&out));
     String::from_utf8(out.stdout).unwrap()
 }
+
+impl Fixture {
+    /// Writes `root.toml` from the example for a token; `change` edits the text.
+    pub fn root_file(&self, serial: &str, change: impl Fn(String) -> String) {
+        let text = include_str!("../../config/ceremonies/root.toml").replace("0123456789abcdef", serial).replace("root.pin", "pin");
+        std::fs::write(self.path("root.toml"), change(text)).unwrap();
+    }
+
+    /// Writes `intermediate.toml` from the example for two tokens and the root key's fingerprint.
+    pub fn intermediate_file(&self, serial: &str, root_serial: &str, fingerprint: &str, change: impl Fn(String) -> String) {
+        let text = include_str!("../../config/ceremonies/intermediate.toml")
+            .replace("0123456789abcdef", root_serial)
+            .replace("fedcba9876543210", serial)
+            .replace(&"0".repeat(64), fingerprint)
+            .replace("root.pin", "pin")
+            .replace("factory.pin", "pin");
+        std::fs::write(self.path("intermediate.toml"), change(text)).unwrap();
+    }
+
+    /// Runs a ceremony and gives the new key's fingerprint.
+    pub fn ceremony(&self, file: &str) -> String {
+        let out = expect_good(self.sealwright(&["ceremony", file, "--json"]));
+        let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+        out["fingerprint"].as_str().unwrap().to_owned()
+    }
+
+    /// Root and intermediate in two tokens: `root.pem`, `factory-chain.pem`. Gives the serial
+    /// number of the intermediate's token and its key's fingerprint.
+    pub fn hierarchy(&self) -> (String, String) {
+        let (root, factory) = (self.token("root"), self.token("factory"));
+        self.root_file(&root, |t| t);
+        let fingerprint = self.ceremony("root.toml");
+        self.intermediate_file(&factory, &root, &fingerprint, |t| t);
+        let fingerprint = self.ceremony("intermediate.toml");
+        (factory, fingerprint)
+    }
+}

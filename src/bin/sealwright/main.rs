@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod ceremony;
 mod enroll;
 mod keys;
 mod pin;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Check and explain issuance profiles.
     Policy(policy::Args),
+    /// Carry out a key ceremony from one reviewed file, or resume an interrupted one.
+    Ceremony(ceremony::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
     /// Ask the daemon for one certificate.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
+        Command::Ceremony(args) => ceremony::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),

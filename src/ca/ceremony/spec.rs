@@ -1,0 +1,74 @@
+//! The ceremony file as written: TOML to raw values with their places, unknown keys refused.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::value::Datetime;
+
+/// Version of the file format.
+pub(super) const VERSION: i64 = 1;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCeremony {
+    pub version: Spanned<i64>,
+    pub kind: Spanned<String>,
+    pub purpose: Spanned<String>,
+    pub title: Spanned<String>,
+    pub key: Spanned<RawKey>,
+    pub issuer: Option<Spanned<RawIssuer>>,
+    pub certificate: Spanned<RawCertificate>,
+    pub outputs: Spanned<RawOutputs>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKey {
+    pub token: Spanned<String>,
+    pub pin_file: Option<Spanned<String>>,
+    pub algorithm: Spanned<String>,
+    pub label: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIssuer {
+    pub token: Spanned<String>,
+    pub pin_file: Option<Spanned<String>>,
+    pub certificate: Spanned<String>,
+    pub fingerprint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCertificate {
+    pub subject: Spanned<RawSubject>,
+    pub not_before: Spanned<Datetime>,
+    pub not_after: Spanned<Datetime>,
+    pub path_length: Option<Spanned<i64>>,
+    pub extended_key_usage: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub policies: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub crl_urls: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub issuer_urls: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSubject {
+    pub country: Option<Spanned<String>>,
+    pub organization: Option<Spanned<String>>,
+    pub organizational_unit: Option<Spanned<String>>,
+    pub common_name: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutputs {
+    pub journal: Spanned<String>,
+    pub transcript: Spanned<String>,
+    pub certificate: Spanned<String>,
+    pub request: Option<Spanned<String>>,
+    pub chain: Option<Spanned<String>>,
+}
