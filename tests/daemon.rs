@@ -129,9 +129,9 @@ fn what_stops_a_start_names_the_remedy() {
     factory.reconfigure("[store]", "[stor]");
     expect("unknown field `stor`");
     factory.reconfigure("[stor]", "[store]");
-    factory.reconfigure("pkcs11:serial=", "pkcs11:serial=00");
+    factory.reconfigure(&factory.serial, "00000000");
     expect("no such token");
-    factory.reconfigure("pkcs11:serial=00", "pkcs11:serial=");
+    factory.reconfigure("00000000\"", &format!("{}\"", factory.serial));
     common::factory::wrong_pin(&factory);
     expect("wrong PIN");
 }

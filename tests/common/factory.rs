@@ -12,7 +12,8 @@ pub struct Factory {
     pub fixture: Fixture,
     /// The daemon, when it runs.
     pub daemon: Option<Child>,
-    serial: String,
+    /// Serial number of the issuing token.
+    pub serial: String,
 }
 
 impl Factory {

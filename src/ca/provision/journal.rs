@@ -46,13 +46,12 @@ pub enum JournalError {
 struct Line {
     v: u8,
     ms: i64,
-    #[serde(flatten)]
-    event: Event,
+    entry: Event,
 }
 
 /// What the journal remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Event {
     /// A step that changes the element is about to begin.
     Begin { step: String },
@@ -124,11 +123,11 @@ impl Journal {
     pub(super) fn write(&mut self, event: Event) -> Result<(), JournalError> {
         let io = |e: std::io::Error| JournalError::Io { path: self.path.display().to_string(), reason: e.to_string() };
         let ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        let line = Line { v: 1, ms, event };
+        let line = Line { v: 1, ms, entry: event };
         let mut text = serde_json::to_vec(&line).map_err(|e| io(e.into()))?;
         text.push(b'\n');
         durable::append(&self.path, &text).map_err(io)?;
-        self.progress.apply(line.event).map_err(|reason| JournalError::Malformed { path: self.path.display().to_string(), line: 0, reason })
+        self.progress.apply(line.entry).map_err(|reason| JournalError::Malformed { path: self.path.display().to_string(), line: 0, reason })
     }
 }
 
@@ -187,7 +186,7 @@ fn read(path: &Path) -> Result<Progress, JournalError> {
         if parsed.v != 1 {
             return Err(malformed(format!("version {} is unknown; this program reads version 1", parsed.v)));
         }
-        progress.apply(parsed.event).map_err(malformed)?;
+        progress.apply(parsed.entry).map_err(malformed)?;
     }
     Ok(progress)
 }
@@ -209,7 +208,7 @@ mod tests {
         let path = dir.path().join(format!("{serial}.journal"));
         let whole = std::fs::read(&path).unwrap();
         for cut in 1..80 {
-            let torn = [&whole[..], &br#"{"v":1,"ms":1,"event":"scrap","step":"x","reason":"0123456789012345678901234567890123"}"#[..cut]]
+            let torn = [&whole[..], &br#"{"v":1,"ms":1,"entry":{"event":"scrap","step":"x","reason":"0123456789012345678901234"}}"#[..cut]]
                 .concat();
             std::fs::write(&path, torn).unwrap();
             let mut journal = Journal::open(dir.path(), &serial).unwrap();
