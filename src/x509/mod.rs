@@ -1,5 +1,6 @@
 //! Pure DER in, DER out: requests, to-be-signed certificates, lint, path validation.
 
+pub mod chain;
 pub mod csr;
 pub mod keys;
 pub mod lint;

@@ -7,6 +7,7 @@ mod keys;
 mod pin;
 mod policy;
 mod status;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Enroll(enroll::Args),
     /// Show how the daemon is.
     Status(status::Args),
+    /// Verify a device's certificate chain offline, against roots given as files.
+    Verify(verify::Args),
 }
 
 /// How a command ended without an error of usage or environment.
@@ -61,5 +64,6 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Keys(args) => keys::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Status(args) => status::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }

@@ -1,0 +1,168 @@
+//! Certificates made by openssl in a fresh directory, and foreign judges of chains.
+#![allow(dead_code)] // each test binary uses its part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+pub const ROOT: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n";
+pub const SUB: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
+pub const DEVICE: &str = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth,codeSigning\nsubjectAltName=DNS:device-1.example\nauthorityKeyIdentifier=keyid\n";
+
+const CONFIG: &str = "[ca]\ndefault_ca=x\n[x]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\nunique_subject=no\n\
+    default_md=default\npolicy=any\nemail_in_dn=yes\n[any]\nCN=optional\nO=optional\nC=optional\nserialNumber=optional\n\
+    [req]\ndistinguished_name=dn\nprompt=no\n[dn]\n";
+
+/// A directory of keys and certificates, named without extension.
+pub struct Pki {
+    dir: tempfile::TempDir,
+}
+
+/// What one certificate shall be; `issuer` equal to `name` makes it self-signed.
+pub struct Spec<'a> {
+    pub name: &'a str,
+    pub issuer: &'a str,
+    pub subject: &'a str,
+    pub extensions: &'a str,
+    pub dates: (&'a str, &'a str),
+}
+
+pub const LONG: (&str, &str) = ("20200101000000Z", "20491231235959Z");
+
+impl Pki {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.cnf"), CONFIG).unwrap();
+        std::fs::write(dir.path().join("index.txt"), "").unwrap();
+        Self { dir }
+    }
+
+    /// Root on P-384, intermediate and device on P-256: `root`, `sub`, `device`.
+    pub fn three_tiers() -> Self {
+        let pki = Self::new();
+        pki.root("root", "/CN=Test Root");
+        pki.sub("sub", "root", SUB);
+        pki.device("device", "sub", DEVICE);
+        pki
+    }
+
+    pub fn root(&self, name: &str, subject: &str) {
+        self.key(name, "P-384");
+        self.issue(&Spec { name, issuer: name, subject, extensions: ROOT, dates: LONG });
+    }
+
+    pub fn sub(&self, name: &str, issuer: &str, extensions: &str) {
+        self.key(name, "P-256");
+        self.issue(&Spec { name, issuer, subject: &format!("/O=Acme/CN=Test {name}"), extensions, dates: LONG });
+    }
+
+    pub fn device(&self, name: &str, issuer: &str, extensions: &str) {
+        self.key(name, "P-256");
+        self.issue(&Spec { name, issuer, subject: &format!("/CN={name}/serialNumber=42"), extensions, dates: LONG });
+    }
+
+    pub fn key(&self, name: &str, curve: &str) {
+        let out = format!("{name}.key");
+        self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", &format!("ec_paramgen_curve:{curve}"), "-out", &out]);
+    }
+
+    pub fn issue(&self, spec: &Spec) {
+        let file = |ending: &str| format!("{}.{ending}", spec.name);
+        let (key, csr, ext, pem) = (file("key"), file("csr"), file("ext"), file("pem"));
+        std::fs::write(self.path(&ext), spec.extensions).unwrap();
+        self.openssl(&["req", "-new", "-key", &key, "-subj", spec.subject, "-out", &csr, "-config", "ca.cnf"]);
+        let md = if std::fs::read_to_string(self.path(&format!("{}.key", spec.issuer))).unwrap().len() > 260 { "sha384" } else { "sha256" };
+        let (issuer_key, issuer_pem) = (format!("{}.key", spec.issuer), format!("{}.pem", spec.issuer));
+        let mut args = vec!["ca", "-batch", "-notext", "-config", "ca.cnf", "-in", &csr, "-out", &pem, "-extfile", &ext, "-md", md];
+        args.extend(["-preserveDN", "-keyfile", &issuer_key, "-startdate", spec.dates.0, "-enddate", spec.dates.1]);
+        if spec.issuer == spec.name {
+            args.push("-selfsign")
+        } else {
+            args.extend(["-cert", &issuer_pem])
+        };
+        self.openssl(&args);
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    pub fn pem(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("{name}.pem"))).unwrap()
+    }
+
+    pub fn der(&self, name: &str) -> Vec<u8> {
+        self.openssl(&["x509", "-in", &format!("{name}.pem"), "-outform", "DER"]).stdout
+    }
+
+    pub fn write(&self, file: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(file), bytes).unwrap();
+        self.path(file)
+    }
+
+    /// Runs openssl in the directory; it must succeed.
+    pub fn openssl(&self, args: &[&str]) -> Output {
+        let out = self.try_openssl(args);
+        assert!(out.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        out
+    }
+
+    pub fn try_openssl(&self, args: &[&str]) -> Output {
+        run(Command::new("openssl").args(args).current_dir(self.dir.path()))
+    }
+
+    /// Verdict of `openssl verify -x509_strict`.
+    pub fn openssl_accepts(&self, root: &str, others: &[&str], leaf: &str) -> bool {
+        let (root, leaf) = (format!("{root}.pem"), format!("{leaf}.pem"));
+        let mut args = vec!["verify", "-x509_strict", "-CAfile", &root];
+        self.write("untrusted.bundle", others.iter().map(|o| self.pem(o)).collect::<String>());
+        if !others.is_empty() {
+            args.extend(["-untrusted", "untrusted.bundle"]);
+        }
+        args.push(&leaf);
+        self.try_openssl(&args).status.success()
+    }
+
+    /// Verdict of GnuTLS' `certtool --verify`.
+    pub fn certtool_accepts(&self, root: &str, others: &[&str], leaf: &str) -> bool {
+        let chain: String = std::iter::once(&leaf).chain(others).map(|n| self.pem(n)).collect();
+        let chain = self.write("chain.bundle", chain);
+        let root = self.path(&format!("{root}.pem"));
+        let out = run(Command::new("certtool").args(["--verify", "--load-ca-certificate"]).arg(root).arg("--infile").arg(chain));
+        out.status.success()
+    }
+
+    /// Verdict of Python's `cryptography` client verifier.
+    pub fn cryptography_accepts(&self, root: &str, others: &[&str], leaf: &str) -> bool {
+        let mut command = Command::new(python());
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/chain.py"));
+        for name in [&root, &leaf].into_iter().chain(others) {
+            command.arg(self.path(&format!("{name}.pem")));
+        }
+        let out = run(&mut command);
+        match String::from_utf8_lossy(&out.stdout).trim() {
+            "good" => true,
+            "bad" => false,
+            _ => panic!("the judge failed: {}", String::from_utf8_lossy(&out.stderr)),
+        }
+    }
+}
+
+/// Interpreter of the environment that `ci/python` makes.
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let out = run(&mut Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/python")));
+        assert!(out.status.success(), "ci/python: {}", String::from_utf8_lossy(&out.stderr));
+        PathBuf::from(String::from_utf8(out.stdout).unwrap().trim())
+    })
+}
+
+pub fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}; run ci/packages"))
+}
+
+/// The command under test.
+pub fn sealwright() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sealwright"))
+}
