@@ -391,12 +391,10 @@ mod tests {
     #[test]
     fn one_device_has_one_spelling() {
         for t in ["00:1a:2B:3c:4d:5e", "00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e"] {
-            let id = DeviceIdentity::new(DeviceId::parse("mac", t).unwrap());
-            assert_eq!(id.canonical(), "mac:00-1A-2B-3C-4D-5E");
+            assert_eq!(DeviceIdentity::new(DeviceId::parse("mac", t).unwrap()).canonical(), "mac:00-1A-2B-3C-4D-5E");
         }
-        assert!(DeviceId::parse("mac", "00:11").is_err());
-        assert!(DeviceId::parse("free", "a b").is_err());
-        let u = DeviceId::parse("uuid", "F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6").unwrap();
-        assert_eq!(u.to_string(), "f81d4fae-7dec-11d0-a765-00a0c91e6bf6");
+        assert!([("mac", "00:11"), ("free", "a b")].iter().all(|(kind, text)| DeviceId::parse(kind, text).is_err()));
+        let uuid = |text| DeviceId::parse("uuid", text).unwrap().to_string();
+        assert_eq!(uuid("F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6"), "f81d4fae-7dec-11d0-a765-00a0c91e6bf6");
     }
 }
