@@ -158,6 +158,8 @@ fn shipped(device: &Shipped, station: usize) -> serde_json::Value {
         "public_key": hex::encode(device.public_key),
         "directory": device.directory.display().to_string(),
         "already": device.already,
+        "chip_ms": milliseconds(Some(device.chip)),
+        "authority_ms": milliseconds(Some(device.authority)),
     })
 }
 

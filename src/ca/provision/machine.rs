@@ -11,7 +11,7 @@ use crate::x509::csr::{RequestInfo, VerifiedCsr};
 use crate::x509::{keys, pem};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use x509_cert::name::Name;
 
 /// The machine's fixed parts; one serves many elements, one after the other.
@@ -32,6 +32,8 @@ pub struct Device<'a> {
     info: ElementInfo,
     journal: Journal,
     statistics: &'a mut Statistics,
+    chip: Duration,
+    authority: Duration,
 }
 
 /// A finished device.
@@ -53,6 +55,10 @@ pub struct Shipped {
     pub directory: PathBuf,
     /// It was finished by an earlier run; nothing was done but checks.
     pub already: bool,
+    /// Time spent in the element and on its bus, in this run.
+    pub chip: Duration,
+    /// Time spent waiting for the authority, in this run.
+    pub authority: Duration,
 }
 
 impl Provisioner<'_> {
@@ -88,7 +94,7 @@ impl Provisioner<'_> {
         let identity = name(&info).map_err(|reason| ProvisionError::Foreign { serial: info.serial.to_string(), reason })?;
         let journal = Journal::open(self.journals, &info.serial)?;
         let status = element.status().map_err(at)?;
-        let mut device = Device { element, info, journal, statistics };
+        let mut device = Device { element, info, journal, statistics, chip: started.elapsed(), authority: Duration::ZERO };
         device.admit(&status, &identity)?;
         device.statistics.time(step, started.elapsed());
 
@@ -113,6 +119,8 @@ impl Provisioner<'_> {
             certificate_on_element: on_element,
             directory,
             already,
+            chip: device.chip,
+            authority: device.authority,
         })
     }
 
@@ -159,6 +167,7 @@ impl Device<'_> {
         let started = Instant::now();
         let result = work(&mut *self.element);
         self.statistics.time(step, started.elapsed());
+        self.chip += started.elapsed();
         match result {
             Ok(value) => Ok(value),
             // Memory that does not hold what was written, or proofs that do not hold, never heal.
@@ -241,6 +250,7 @@ impl Device<'_> {
         let started = Instant::now();
         let certified = authority.certify(ask).map_err(|no| ProvisionError::NotCertified { reason: no.reason, transient: no.transient })?;
         self.statistics.time(Step::Certify, started.elapsed());
+        self.authority += started.elapsed();
         self.journal.write(Event::Certificate {
             der: hex::encode(&certified.certificate),
             chain: certified.chain.iter().map(hex::encode).collect(),
