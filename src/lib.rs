@@ -3,7 +3,7 @@
 //! A certificate authority for device factories whose keys live in a PKCS#11 token.
 //!
 //! ## Layers
-//! `{types, durable} ← x509 ← {policy, artifact} ← {log, store, token, device} ← ca ← {config} ← api ← bin`.
+//! `{types, durable, approval} ← x509 ← {policy, artifact} ← {log, store, token, device} ← ca ← {config} ← api ← bin`.
 //! Braced siblings never import each other; `tests/layers.rs` reads the `use` lines and enforces it.
 //!
 //! ## Invariants
@@ -32,6 +32,7 @@
 //! - provisioning: `ca::provision`, the nine steps that turn a blank element into a device.
 
 pub mod api;
+pub mod approval;
 pub mod ca;
 pub mod config;
 pub mod device;

@@ -11,14 +11,15 @@ const MAX_FUNCTION_LINES: usize = 70;
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("durable", &[]),
+    ("approval", &["types"]),
     ("x509", &["types", "durable"]),
-    ("policy", &["types", "durable", "x509"]),
+    ("policy", &["types", "durable", "approval", "x509"]),
     ("artifact", &["types", "durable", "x509"]),
     ("log", &["types", "durable", "x509", "policy"]),
     ("store", &["types", "durable", "x509", "policy"]),
     ("token", &["types", "durable", "x509", "policy"]),
     ("device", &["types", "durable", "x509", "policy"]),
-    ("ca", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device"]),
+    ("ca", &["types", "durable", "approval", "x509", "policy", "artifact", "log", "store", "token", "device"]),
     ("config", &["types"]),
     ("api", &["types", "durable", "x509", "policy", "artifact", "log", "store", "token", "device", "ca", "config"]),
 ];

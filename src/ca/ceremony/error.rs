@@ -39,6 +39,9 @@ pub enum CeremonyError {
     /// A certificate or request cannot be built, or a signature does not verify.
     #[error("certificate: {0}")]
     Certificate(String),
+    /// Not enough people have approved this plan, or an approval does not count.
+    #[error("approval: {0}")]
+    Approval(String),
     /// The journal cannot be read or written, or belongs to another plan.
     #[error("journal {path}: {reason}")]
     Journal {

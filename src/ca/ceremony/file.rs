@@ -4,6 +4,7 @@ use super::certificate::{CaProfile, INTERMEDIATE, Limits, ROOT};
 use super::error::CeremonyError;
 use super::fault::Checks;
 use super::outputs::Output;
+use super::quorum::Quorum;
 use super::spec::{RawCeremony, RawIssuer, RawKey, RawOutputs, VERSION};
 use super::standin;
 use crate::token::TokenUri;
@@ -64,6 +65,7 @@ pub struct Ceremony {
     pub(super) key: NewKey,
     pub(super) issuer: Option<IssuerPart>,
     pub(super) profile: CaProfile,
+    pub(super) quorum: Option<Quorum>,
     pub(super) outputs: Vec<Output>,
     pub(super) journal: Output,
     pub(super) transcript: Output,
@@ -126,6 +128,11 @@ impl Ceremony {
             (Some(issuer), _) => refuse(checks, issuer.span(), "a root signs itself: remove the [issuer] table"),
             (None, _) => refuse(checks, raw.kind.span(), "an intermediate needs an [issuer] table"),
         };
+        let quorum = match &raw.approvals {
+            Some(table) => Quorum::check(table.get_ref(), base, checks).map(Some),
+            None => Some(None),
+        };
+        checks.refuse_if(!test && raw.approvals.is_none(), raw.purpose.span(), "a production ceremony needs an [approvals] table");
         let outputs = outputs(&raw.outputs, kind, base, checks);
         let (key, profile, issuer) = (key?, profile?, issuer?);
         let journal = Output::new("journal", &raw.outputs.get_ref().journal, base);
@@ -139,6 +146,7 @@ impl Ceremony {
             key,
             issuer,
             profile,
+            quorum: quorum?,
             outputs: outputs?,
             journal,
             transcript,
@@ -196,7 +204,7 @@ fn refuse<T>(checks: &mut Checks<'_>, span: std::ops::Range<usize>, message: &st
     None
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > MAX_FILE {
         return Err(format!("has {size} bytes; at most {MAX_FILE} are accepted"));

@@ -18,6 +18,8 @@ const MAX_JOURNAL: u64 = 4 * 1024 * 1024;
 pub(super) enum Line {
     /// The plan was checked; nothing is done yet. `program` is the SHA-256 of the executable.
     Begin { version: u32, plan: String, software: String, program: String, started: i64 },
+    /// Enough people have approved the plan.
+    Approved { by: Vec<ApprovalLine> },
     /// A key with this CKA_ID is about to be generated.
     KeyIntended { id: String },
     /// The key exists and reads back as wanted.
@@ -34,6 +36,16 @@ pub(super) enum Line {
     OutputsWritten,
     /// The ceremony is over; only the transcript is left to be rendered.
     End { finished: i64 },
+}
+
+/// One person's approval of the plan.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalLine {
+    pub name: String,
+    pub key: String,
+    pub file: String,
+    pub sha256: String,
 }
 
 /// A key and its token, as read back.
@@ -76,6 +88,7 @@ pub(super) struct Record {
     pub software: String,
     pub program: String,
     pub started: i64,
+    pub approved: Option<Vec<ApprovalLine>>,
     pub key_id: Option<Vec<u8>>,
     pub key: Option<KeyLine>,
     pub issuer: Option<KeyLine>,
@@ -94,6 +107,7 @@ impl Record {
                 (self.plan, self.software, self.program, self.started) = (plan, software, program, started);
             }
             Line::Begin { version, .. } => return Err(format!("version {version} is not {VERSION}")),
+            Line::Approved { by } => self.approved = Some(by),
             Line::KeyIntended { id } => self.key_id = Some(bytes(&id)?),
             Line::KeyMade { key } => self.key = Some(key),
             Line::IssuerFound { key } => self.issuer = Some(key),

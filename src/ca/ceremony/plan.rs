@@ -32,6 +32,17 @@ impl Ceremony {
         let purpose = if self.test { "test: not to be trusted" } else { "production" };
         let _ = writeln!(out, "purpose:  {purpose}\nfile:     {}\n          sha256 {}", self.name, hex::encode(self.digest));
         let _ = writeln!(out, "software: sealwright {}\n", env!("CARGO_PKG_VERSION"));
+        if let Some(quorum) = &self.quorum {
+            let _ = writeln!(
+                out,
+                "To be approved by {} of these people ({}, sha256 {}):",
+                quorum.required, quorum.roster_file, quorum.roster_sha256
+            );
+            for person in quorum.roster.people() {
+                let _ = writeln!(out, "   {:<24} {}", person.name(), person.fingerprint());
+            }
+            out.push('\n');
+        }
         let mut step = 0;
         let mut say = |out: &mut String, text: String| {
             step += 1;

@@ -34,11 +34,13 @@ impl Ceremony {
     /// Carries the ceremony out, or goes on with it after an interruption. `report` is told each
     /// step in a few words. Checks everything that can be checked before the first write.
     pub fn run(&self, pins: &Pins, report: &mut dyn FnMut(&str)) -> Result<Outcome, CeremonyError> {
-        let plan = self.plan()?.sha256();
+        let text = self.plan()?;
+        let plan = text.sha256();
         let journal = Journal::open(&self.journal.path, &plan)?;
         if journal.is_none() {
             self.outputs_absent()?;
         }
+        let approvals = self.approvals(&text, unix_now())?;
         let tokens = Tokens::open(self, pins)?;
         let mut journal = match journal {
             Some(journal) => journal,
@@ -47,6 +49,9 @@ impl Ceremony {
                 Journal::create(&self.journal.path, &plan, program_digest(), unix_now())?
             }
         };
+        if journal.record.approved.is_none() {
+            journal.write(Line::Approved { by: approvals })?;
+        }
         report(if journal.resumed { "going on with an interrupted ceremony" } else { "everything is checked; the ceremony begins" });
         let key = self.make_key(&tokens.key, &mut journal, report)?;
         let issuer_key = self.find_issuer_key(&tokens, &mut journal, report)?;

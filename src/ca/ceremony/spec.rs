@@ -18,6 +18,15 @@ pub(super) struct RawCeremony {
     pub issuer: Option<Spanned<RawIssuer>>,
     pub certificate: Spanned<RawCertificate>,
     pub outputs: Spanned<RawOutputs>,
+    pub approvals: Option<Spanned<RawApprovals>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawApprovals {
+    pub roster: Spanned<String>,
+    pub required: Spanned<i64>,
+    pub signatures: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]

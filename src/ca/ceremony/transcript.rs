@@ -3,7 +3,7 @@
 
 use super::error::CeremonyError;
 use super::file::Ceremony;
-use super::journal::{KeyLine, Record};
+use super::journal::{ApprovalLine, KeyLine, Record};
 use crate::types::Fingerprint;
 use crate::x509::{pem, text};
 use der::DateTime;
@@ -25,6 +25,7 @@ code, pre { font-family: 'DejaVu Sans Mono', 'Liberation Mono', monospace; }
 code { font-size: 8.5pt; overflow-wrap: anywhere; }
 pre { font-size: 7.4pt; line-height: 1.3; white-space: pre-wrap; overflow-wrap: anywhere; border-left: 0.6mm solid #bbb; padding-left: 3mm; margin: 2mm 0; }
 ul.attributes { columns: 2; list-style: none; padding: 0; margin: 0; font-size: 8.5pt; }
+.words { font-size: 7.6pt; line-height: 1.3; color: #555; }
 .sign td { height: 14mm; border-bottom: 0.2mm solid #111; vertical-align: bottom; color: #444; font-size: 8.5pt; }
 .sign tr > td { width: 33%; }
 ";
@@ -52,6 +53,7 @@ pub(super) fn html(ceremony: &Ceremony, record: &Record) -> Result<String, Cerem
                 p.sub { "Transcript of a sealwright " (ceremony.kind) " ceremony" }
                 @if ceremony.test { p.test { "TEST. Nothing made here is to be trusted in production." } }
                 (summary(ceremony, record))
+                @if let Some(by) = record.approved.as_deref().filter(|by| !by.is_empty()) { (approvals(by)) }
                 @if let Some(key) = &record.key { h2 { "New key" } (key_table(key)) }
                 @if let Some(key) = &record.issuer { h2 { "Issuer's key" } (key_table(key)) }
                 @if let Some(request) = request { (request) }
@@ -86,6 +88,17 @@ fn summary(ceremony: &Ceremony, record: &Record) -> Markup {
     }
 }
 
+fn approvals(by: &[ApprovalLine]) -> Markup {
+    html! {
+        h2 { "Approvals of the plan" }
+        table {
+            @for approval in by {
+                tr { th { (approval.name) } td { code { (approval.key) } br; "signature file " code { (approval.file) } br; (digest(&approval.sha256)) } }
+            }
+        }
+    }
+}
+
 fn key_table(key: &KeyLine) -> Markup {
     let fingerprint = hex::decode(&key.spki).map(|spki| Fingerprint::of_spki(&spki).to_string()).unwrap_or_default();
     let value = |v: &Option<bool>| v.map_or("not reported", |v| if v { "true" } else { "false" });
@@ -116,10 +129,12 @@ fn document(title: &str, text: &str, pem: &str, der: &[u8]) -> Markup {
     }
 }
 
-/// Hexadecimal digits in groups of eight, so that two people can read them to each other.
+/// Hexadecimal digits in groups of eight and as PGP words, so that two people can read them to
+/// each other: even and odd places use different words, which shows a dropped one.
 fn digest(digits: &str) -> Markup {
     let groups: Vec<String> = digits.as_bytes().chunks(8).map(|g| String::from_utf8_lossy(g).into_owned()).collect();
-    html! { code { (groups.join(" ")) } }
+    let words = hex::decode(digits).map(|bytes| pgp_words::to_words(&bytes).join(" ")).unwrap_or_default();
+    html! { code { (groups.join(" ")) } div.words { (words) } }
 }
 
 fn moment(unix: i64) -> String {
