@@ -66,7 +66,7 @@ impl TestCa {
 }
 
 pub fn entry_at(index: u64, policy: Option<[u8; 32]>, event: Event) -> Entry {
-    Entry::new(START_MS + index, Commitment::new(&[1; 32], &index.to_be_bytes()), policy, event).unwrap()
+    Entry::new(START_MS + index * 1000, Commitment::new(&[1; 32], &index.to_be_bytes()), policy, event).unwrap()
 }
 
 /// A day in a factory: import, start, policy, then certificates, refusals, a revocation, CRLs.

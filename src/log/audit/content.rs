@@ -13,10 +13,14 @@ use x509_cert::Certificate;
 /// Entries given to one thread at a time.
 const SHARE: usize = 64;
 
+/// How far entries may stand out of order, in milliseconds: entries are timed when they are made
+/// and numbered when they are committed, many at a time.
+const SLACK_MS: u64 = 10_000;
+
 /// What is remembered from entry to entry.
 pub(super) struct Content<'a> {
     yardstick: &'a Yardstick,
-    last_time: u64,
+    latest: u64,
     policy: Option<[u8; 32]>,
     serials: HashSet<[u8; 32]>,
     crls: HashMap<Fingerprint, CrlFacts>,
@@ -40,7 +44,7 @@ struct Facts {
 
 impl<'a> Content<'a> {
     pub(super) fn new(yardstick: &'a Yardstick) -> Self {
-        Self { yardstick, last_time: 0, policy: None, serials: HashSet::new(), crls: HashMap::new(), signed: HashSet::new() }
+        Self { yardstick, latest: 0, policy: None, serials: HashSet::new(), crls: HashMap::new(), signed: HashSet::new() }
     }
 
     /// SHA-256 of the to-be-signed parts of all certificates and CRLs seen.
@@ -81,10 +85,12 @@ impl<'a> Content<'a> {
     /// Checks an entry against those before it.
     fn follow(&mut self, entry: &Entry, certificate: Option<&Facts>) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        if entry.time_ms() < self.last_time && !matches!(entry.event(), Event::ClockStepped(_)) {
-            found.push(("time", format!("its time {} lies before that of the entry before it, {}", entry.time_ms(), self.last_time)));
+        if matches!(entry.event(), Event::ClockStepped(_)) {
+            self.latest = entry.time_ms();
+        } else if entry.time_ms().saturating_add(SLACK_MS) < self.latest {
+            found.push(("time", format!("its time {} lies before {}, that of an earlier entry", entry.time_ms(), self.latest)));
         }
-        self.last_time = entry.time_ms();
+        self.latest = self.latest.max(entry.time_ms());
         if let Some(facts) = certificate {
             if !self.serials.insert(facts.identity) {
                 found.push(("serial", "another certificate with the same issuer and serial number is logged".into()));
@@ -92,7 +98,8 @@ impl<'a> Content<'a> {
             self.signed.insert(facts.tbs_digest);
         }
         match entry.event() {
-            Event::PolicyActivated(_) => self.policy = entry.policy().copied(),
+            // A service that starts states the policy that it starts with.
+            Event::PolicyActivated(_) | Event::Started(_) => self.policy = entry.policy().copied(),
             Event::Issued(_) if self.policy.is_none() || entry.policy() != self.policy.as_ref() => {
                 found.push(("policy", "it was issued under a policy that was not the one in force".into()));
             }
