@@ -1,40 +1,15 @@
 //! The log on disk: crash and repeat, refusal of contradictions, and a verifier that was written
 //! from the specifications alone as judge.
 
-use p256::ecdsa::signature::Signer;
+mod logkit;
+
+use logkit::{LogKey, ORIGIN, files};
 use proptest::prelude::*;
-use sealwright::log::checkpoint::SignedCheckpoint;
 use sealwright::log::entry::{Commitment, Entry, Event};
 use sealwright::log::proof::{Proof, verify_certificate};
 use sealwright::log::tiles::TileLog;
-use sealwright::log::vkey::VerifierKey;
 use sealwright::log::{LogError, merkle};
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
-
-const ORIGIN: &str = "factory.example/log";
-
-struct LogKey {
-    secret: p256::ecdsa::SigningKey,
-    public: VerifierKey,
-}
-
-impl LogKey {
-    fn generate() -> Self {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).unwrap();
-        let secret = p256::ecdsa::SigningKey::from_slice(&bytes).unwrap();
-        let spki = spki::EncodePublicKey::to_public_key_der(secret.verifying_key()).unwrap();
-        Self { public: VerifierKey::ecdsa(ORIGIN, spki.as_bytes()).unwrap(), secret }
-    }
-
-    fn sign(&self, log: &TileLog) -> SignedCheckpoint {
-        let checkpoint = log.checkpoint().unwrap();
-        let signature: p256::ecdsa::DerSignature = self.secret.sign(checkpoint.text().as_bytes());
-        SignedCheckpoint::assemble(&checkpoint, &self.public, signature.as_bytes().to_vec()).unwrap()
-    }
-}
 
 fn entries(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     let leaf = |i: u64| {
@@ -43,22 +18,6 @@ fn entries(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
         Entry::new(1_700_000_000_000 + i, Commitment::new(&[1; 32], &i.to_be_bytes()), Some([2; 32]), event).unwrap().encode()
     };
     range.map(leaf).collect()
-}
-
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                found.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
 
 #[test]
@@ -87,7 +46,7 @@ fn a_verifier_written_from_the_specifications_accepts_log_and_proof() {
         at = size;
         let signed = key.sign(&log);
         log.publish(&signed).unwrap();
-        let index = (0..size).rev().find(|i| i % 3 != 0).unwrap_or(0);
+        let index = (0..size).rev().find(|i| !i.is_multiple_of(3)).unwrap_or(0);
         let mut command = Command::new("python3");
         command.arg("tests/log_verify.py").arg(log.reader().dir()).arg(key.public.to_string());
         if let Event::Issued(der) = Entry::decode(&log.entry(index).unwrap()).unwrap().event() {

@@ -53,7 +53,7 @@ pub struct CrlFacts {
     pub next_update: u64,
     /// Number of revoked certificates listed.
     pub entries: u64,
-    /// SHA-256 of the CRL's DER.
+    /// SHA-256 of the TBSCertList, so known before it is signed.
     pub digest: [u8; 32],
 }
 

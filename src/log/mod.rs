@@ -2,12 +2,15 @@
 //! disk, signed checkpoints and proofs that a device holder checks offline.
 //!
 //! [`entry`], [`merkle`], [`edge`], [`note`], [`vkey`], [`checkpoint`] and [`proof`] are pure;
-//! [`tiles`] is the only writer and [`reader`] the only reader of a log directory.
+//! [`tiles`] is the only writer and [`reader`] the only reader of a log directory; [`mirror`]
+//! copies one, [`audit`] believes none of it.
 
+pub mod audit;
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
 pub mod merkle;
+pub mod mirror;
 pub mod note;
 pub mod proof;
 pub mod reader;

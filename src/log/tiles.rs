@@ -59,9 +59,7 @@ impl TileLog {
     fn load_locked(dir: &Path, lock: File) -> Result<Self, LogError> {
         let path = dir.join("state");
         let bytes = read_bounded(&path, 1024)?.ok_or_else(|| LogError::Absent(dir.to_owned()))?;
-        let text = String::from_utf8(bytes).map_err(|_| LogError::corrupt(&path, "not UTF-8"))?;
-        let body = text.strip_prefix(STATE_HEADER).ok_or_else(|| LogError::corrupt(&path, "it is not a state of version 1"))?;
-        let state = Checkpoint::parse(body).map_err(|e| LogError::corrupt(&path, e.to_string()))?;
+        let state = parse_state(&path, bytes)?;
         let reader = TileReader::new(dir);
         let edge = Edge::load(state.size(), |id| reader.hashes(id))?;
         if edge.root() != state.root() {
@@ -196,6 +194,11 @@ impl TileLog {
         self.edge.root()
     }
 
+    /// The growing edge of the tree.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     /// The reading side.
     pub fn reader(&self) -> &TileReader {
         &self.reader
@@ -205,6 +208,13 @@ impl TileLog {
     pub fn entry(&self, index: u64) -> Result<Vec<u8>, LogError> {
         self.reader.entry(index, self.size())
     }
+}
+
+/// Reads the content of a state file.
+pub(super) fn parse_state(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, LogError> {
+    let text = String::from_utf8(bytes).map_err(|_| LogError::corrupt(path, "not UTF-8"))?;
+    let body = text.strip_prefix(STATE_HEADER).ok_or_else(|| LogError::corrupt(path, "it is not a state of version 1"))?;
+    Checkpoint::parse(body).map_err(|e| LogError::corrupt(path, e.to_string()))
 }
 
 fn write_state(dir: &Path, state: &Checkpoint) -> Result<(), LogError> {

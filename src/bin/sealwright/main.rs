@@ -2,9 +2,11 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod audit;
 mod ceremony;
 mod enroll;
 mod keys;
+mod log;
 mod pin;
 mod policy;
 mod provision;
@@ -38,6 +40,10 @@ enum Command {
     Status(status::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
+    /// Check a log on a machine that trusts nobody.
+    Audit(audit::Args),
+    /// Look into the transparency log, prove an entry, mirror the log.
+    Log(log::Args),
 }
 
 /// How a command ended without an error of usage or environment.
@@ -73,5 +79,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Log(args) => log::run(args),
     }
 }
