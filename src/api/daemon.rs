@@ -85,8 +85,7 @@ pub async fn start(config: &Config) -> Result<Running, DaemonError> {
     drop(pin);
 
     let publishing = Publisher::start(config.log_directory.clone(), store.clone(), Arc::clone(&signer), config.log_key).await?;
-    let soft = signer.info().soft;
-    let issuance = Arc::new(Issuance::new(policy, chain, signer, store, soft, publishing.trouble().clone())?);
+    let issuance = Arc::new(Issuance::new(policy, chain, signer, store, &publishing)?);
     let version = env!("CARGO_PKG_VERSION");
     issuance.note(format!("pid={}", std::process::id()), Event::Started(format!("sealwrightd {version}"))).await?;
     for serial in recovered {

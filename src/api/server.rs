@@ -227,6 +227,7 @@ async fn health(State(service): State<Arc<Service>>, Extension(peer): Extension<
         unresolved: status.unresolved.iter().map(|u| u.serial.to_string()).collect(),
         policy: hex::encode(status.policy),
         test_only: status.soft_token,
+        log_key: status.vkey,
     }))
 }
 

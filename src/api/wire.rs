@@ -161,4 +161,6 @@ pub struct Health {
     pub policy: String,
     /// Whether the keys live in a soft token and what they sign is for tests only (T1).
     pub test_only: bool,
+    /// Verifier key of the transparency log; keep a copy where the log cannot reach it.
+    pub log_key: String,
 }

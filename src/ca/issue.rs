@@ -1,6 +1,6 @@
 //! The issuance line: one straight function that an auditor can read aloud.
 
-use super::publish::Trouble;
+use super::publish::{Publishing, Trouble};
 use super::refuse::{conflict_refusal, lint_refusal, refusal};
 use super::turns::Turns;
 use crate::log::entry::{Commitment, Entry, Event, MAX_TEXT};
@@ -74,6 +74,7 @@ pub struct Issuance {
     pub(super) store: Store,
     pub(super) soft_token: bool,
     trouble: Trouble,
+    vkey: String,
     turns: Turns,
 }
 
@@ -84,13 +85,14 @@ impl Issuance {
         chain: Vec<Vec<u8>>,
         signer: Arc<SignerPool>,
         store: Store,
-        soft_token: bool,
-        trouble: Trouble,
+        publishing: &Publishing,
     ) -> Result<Self, IssueError> {
         let own = chain.first().ok_or_else(|| IssueError::Internal("the issuer's chain is empty".into()))?;
         let issuer = Issuer::from_certificate(own)?;
         let key = Fingerprint::of_spki(issuer.spki_der());
-        Ok(Self { policy, issuer, chain, key, signer, store, soft_token, trouble, turns: Turns::default() })
+        let (trouble, vkey) = (publishing.trouble().clone(), publishing.vkey().to_string());
+        let soft_token = signer.info().soft;
+        Ok(Self { policy, issuer, chain, key, signer, store, soft_token, trouble, vkey, turns: Turns::default() })
     }
 
     /// Issues one certificate, or says why not. Every refusal is in the log before it is told.
@@ -261,6 +263,7 @@ impl Issuance {
             policy: *self.policy.hash(),
             soft_token: self.soft_token,
             problems: self.trouble.get().into_iter().collect(),
+            vkey: self.vkey.clone(),
         })
     }
 }
@@ -280,6 +283,8 @@ pub struct Status {
     pub soft_token: bool,
     /// What is wrong at present.
     pub problems: Vec<String>,
+    /// Verifier key of the log (C2SP signed note).
+    pub vkey: String,
 }
 
 /// What is known of a signature that did not come.

@@ -81,12 +81,18 @@ pub struct Publishing {
     stop: Sender<()>,
     thread: JoinHandle<Result<(), PublishError>>,
     trouble: Trouble,
+    vkey: VerifierKey,
 }
 
 impl Publishing {
     /// What keeps the log from being up to date.
     pub fn trouble(&self) -> &Trouble {
         &self.trouble
+    }
+
+    /// The key that verifies the log's checkpoints.
+    pub fn vkey(&self) -> &VerifierKey {
+        &self.vkey
     }
 
     /// Publishes what is left and ends. Blocks.
@@ -102,6 +108,7 @@ impl Publisher {
         let log = TileLog::load(&directory)?;
         let vkey = VerifierKey::ecdsa(log.origin(), signer.spki_der(&key)?)?;
         let trouble = Trouble::default();
+        let shown = vkey.clone();
         let mut publisher = Self { log: Some(log), directory, published: 0, store, signer, key, vkey, trouble: trouble.clone() };
         let runtime = Handle::current();
         let (stop, stopped) = channel();
@@ -111,7 +118,7 @@ impl Publisher {
             .name("publisher".into())
             .spawn(move || publisher.run(&runtime, &stopped))
             .map_err(|e| PublishError::Stopped(e.to_string()))?;
-        Ok(Publishing { stop, thread, trouble })
+        Ok(Publishing { stop, thread, trouble, vkey: shown })
     }
 
     fn run(mut self, runtime: &Handle, stopped: &Receiver<()>) -> Result<(), PublishError> {

@@ -27,6 +27,7 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         println!("version       {}", health.version);
         println!("certificates  {}", health.certificates);
         println!("log entries   {}", health.log_size);
+        println!("log key       {}", health.log_key);
         println!("policy        {}", health.policy);
         if health.test_only {
             println!("keys          in a soft token: everything it signs is for tests only");
