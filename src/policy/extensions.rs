@@ -86,6 +86,26 @@ impl ExtensionRule {
         self.subject_key_identifier
     }
 
+    /// The extensions that are the same in every certificate.
+    pub fn fixed(&self) -> Vec<Extension> {
+        let policies = (!self.policies.is_empty())
+            .then(|| encoded(CertificatePolicies::OID, self.policies_critical, &CertificatePolicies(self.policies.clone())).ok())
+            .flatten();
+        let custom = self.custom.iter().filter_map(|c| match c {
+            Custom::Fixed(extension) => Some(extension),
+            Custom::Filled(..) => None,
+        });
+        self.head.iter().chain(&policies).chain(&self.tail).chain(custom).cloned().collect()
+    }
+
+    /// The extensions with a value from a template: OID, criticality, template.
+    pub fn filled(&self) -> impl Iterator<Item = (ObjectIdentifier, bool, &Template)> {
+        self.custom.iter().filter_map(|c| match c {
+            Custom::Filled(oid, critical, _, value) => Some((*oid, *critical, value)),
+            Custom::Fixed(_) => None,
+        })
+    }
+
     /// The extensions for a device, with the alternative names and, for a soft token whose
     /// mark is a policy, that policy (T1).
     pub(super) fn render(

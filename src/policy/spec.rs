@@ -2,6 +2,7 @@
 //!
 //! Every value that can be wrong carries its span, so that a message can point at it.
 
+use super::problem::{Problem, Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -16,6 +17,7 @@ pub(super) struct Spec {
     pub version: Spanned<i64>,
     pub name: Text,
     pub description: Text,
+    pub extends: Option<Text>,
     pub roles: Option<List>,
     pub production: Option<bool>,
     pub test_mark: Option<Text>,
@@ -27,6 +29,28 @@ pub(super) struct Spec {
     pub subject: Option<Spanned<SubjectSpec>>,
     pub san: Option<Spanned<SanSpec>>,
     pub extensions: Option<Spanned<ExtensionsSpec>>,
+}
+
+impl Spec {
+    /// Reads the TOML; the problem is of syntax, type, unknown or missing key.
+    pub fn read(source: &Source) -> Result<Self, Problem> {
+        toml::from_str(&source.text).map_err(|e| Problem::from_toml(source, &e))
+    }
+
+    /// Takes over every section that this profile does not write itself; gives their names.
+    pub fn inherit(&mut self, parent: &Self) -> Vec<&'static str> {
+        let mut inherited = Vec::new();
+        macro_rules! take {
+            ($($field:ident),*) => {$(
+                if self.$field.is_none() && parent.$field.is_some() {
+                    self.$field.clone_from(&parent.$field);
+                    inherited.push(stringify!($field));
+                }
+            )*};
+        }
+        take!(roles, production, test_mark, identity, key, uniqueness, quota, validity, subject, san, extensions);
+        inherited
+    }
 }
 
 #[derive(Deserialize, Clone, Debug)]
