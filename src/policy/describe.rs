@@ -5,7 +5,7 @@ use super::profile::{Profile, Reuse, TestMark};
 use super::set::PolicySet;
 use super::validity::{End, words};
 use crate::types::NO_EXPIRATION;
-use crate::x509::text::{extension_value, oid_name};
+use crate::x509::facts::{extension_value, oid_name};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,6 +23,8 @@ pub fn describe(profile: &Profile) -> Vec<(String, String)> {
             TestMark::Policy(oid) => format!("policy {oid}"),
         },
     );
+    let standards: Vec<String> = profile.standards().iter().map(|s| s.name().to_owned()).collect();
+    add("standards", list(&standards));
     let kinds: Vec<String> = profile.identity().kinds().iter().map(|k| k.name().to_owned()).collect();
     add("identity.kinds", list(&kinds));
     let (least, most) = profile.identity().length();

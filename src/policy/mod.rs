@@ -5,6 +5,7 @@
 //! [`decide::Refusals`]). [`set::PolicySet`] is a directory of profiles under one hash.
 
 pub mod cases;
+mod custom;
 pub mod decide;
 pub mod describe;
 pub mod explain;

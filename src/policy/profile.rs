@@ -7,11 +7,15 @@ use super::problem::{Findings, Problem, Source};
 use super::spec::{List, Spec, Text};
 use super::validity::ValidityRule;
 use crate::types::{KeyAlgorithm, ProfileName};
+use crate::x509::lint::Standard;
 use const_oid::ObjectIdentifier;
 use toml::Spanned;
 
 /// Longest description, in bytes.
 const MAX_DESCRIPTION: usize = 500;
+/// The only role that may use profiles of CA certificates; no daemon may be given it.
+pub const CEREMONY: &str = "ceremony";
+
 /// What happens when a device or key that already has a certificate of the profile asks again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reuse {
@@ -50,6 +54,7 @@ pub struct Profile {
     pub(super) roles: Vec<String>,
     pub(super) production: bool,
     pub(super) test_mark: TestMark,
+    pub(super) standards: Vec<Standard>,
     pub(super) identity: IdentityRule,
     pub(super) algorithms: Vec<KeyAlgorithm>,
     pub(super) device_reuse: Reuse,
@@ -96,6 +101,8 @@ impl Profile {
         let roles = section(&spec.roles, "roles", "roles = [\"station\"]", spec, out).and_then(|r| check_roles(r, out));
         out.enter("test_mark");
         let test_mark = check_test_mark(spec.test_mark.as_ref(), out);
+        out.enter("standards");
+        let standards = check_standards(spec.standards.as_ref(), out);
         let identity = section(&spec.identity, "identity", "[identity]", spec, out).and_then(|s| IdentityRule::check(s, out));
         let algorithms = section(&spec.key, "key", "[key]", spec, out).and_then(|s| check_algorithms(&s.get_ref().algorithms, out));
         out.enter("uniqueness");
@@ -116,6 +123,7 @@ impl Profile {
             roles: roles?,
             production: spec.production.unwrap_or(false),
             test_mark: test_mark?,
+            standards: standards?,
             identity: identity?,
             algorithms: algorithms?,
             device_reuse: device_reuse?,
@@ -142,7 +150,11 @@ impl Profile {
             let remedy = "write test_mark = \"<policy OID>\", or production = true";
             out.add(span.clone(), "OU=TEST of soft tokens would fill a subject that must be empty", remedy);
         }
-        let named = self.subject.iter().any(|r| r.template().literal().is_none()) || self.san.is_some();
+        if self.extensions.is_ca() && self.roles != [CEREMONY] {
+            let span = out.place("roles", spec.roles.as_ref().map(Spanned::span), spec.name.span());
+            out.add(span, "CA certificates are made in a ceremony only", "write roles = [\"ceremony\"]");
+        }
+        let named = self.extensions.is_ca() || self.subject.iter().any(|r| r.template().literal().is_none()) || self.san.is_some();
         if !named {
             out.add(span, "no name depends on the device: all certificates would have one subject", "use {id} in an RDN or in [san]");
         }
@@ -171,6 +183,11 @@ impl Profile {
     /// How certificates of soft tokens are marked.
     pub fn test_mark(&self) -> TestMark {
         self.test_mark
+    }
+
+    /// Standards by which its certificates are linted, beyond RFC 5280.
+    pub fn standards(&self) -> &[Standard] {
+        &self.standards
     }
 
     /// Accepted identities.
@@ -250,6 +267,26 @@ fn check_roles(list: &List, out: &mut Findings<'_>) -> Option<Vec<String>> {
         return None;
     }
     bad.is_empty().then(|| list.get_ref().iter().map(|t| t.get_ref().clone()).collect())
+}
+
+fn check_standards(list: Option<&List>, out: &mut Findings<'_>) -> Option<Vec<Standard>> {
+    let mut found = Vec::new();
+    let mut good = true;
+    for text in list.map(|l| l.get_ref().as_slice()).unwrap_or_default() {
+        match Standard::parse(text.get_ref()) {
+            Some(standard) => found.push(standard),
+            None => {
+                let names: Vec<&str> = Standard::ALL.iter().map(|(name, _)| *name).collect();
+                out.add(
+                    text.span(),
+                    format!("'{}' is not a standard that lint knows", text.get_ref()),
+                    format!("use {}", names.join(", ")),
+                );
+                good = false;
+            }
+        }
+    }
+    good.then_some(found)
 }
 
 fn check_test_mark(text: Option<&Text>, out: &mut Findings<'_>) -> Option<TestMark> {

@@ -28,11 +28,14 @@ fn failed(what: &str) -> Invalid {
     Invalid::new("sample", format!("cannot make {what}"))
 }
 
-/// An issuer `CN=Sample Issuer` valid from [`SAMPLE_START`] to `end`.
-pub fn issuer(end: i64) -> Result<Issuer, Invalid> {
+/// Name of the sample issuer when none is given.
+pub const SAMPLE_NAME: &str = "CN=Sample Issuer";
+
+/// An issuer of that name (RFC 4514) valid from [`SAMPLE_START`] to `end`.
+pub fn issuer(name: &str, end: i64) -> Result<Issuer, Invalid> {
     let point = hex::decode(BASE_POINT).ok().and_then(|p| <[u8; 64]>::try_from(p).ok()).ok_or_else(|| failed("the base point"))?;
     let spki = p256_spki(&point).map_err(|_| failed("the base point"))?;
-    let name: Name = "CN=Sample Issuer".parse().map_err(|_| failed("a name"))?;
+    let name: Name = name.parse().map_err(|_| failed("the issuer's name; write it as RFC 4514 does, e.g. CN=Sample Issuer"))?;
     Issuer::self_signed(name, spki, Validity::new(SAMPLE_START, end)?).map_err(|_| failed("an issuer"))
 }
 
@@ -90,6 +93,6 @@ mod tests {
             let algorithm = KeyAlgorithm::parse(name).unwrap();
             assert_eq!(request(algorithm).unwrap().algorithm(), algorithm);
         }
-        assert_eq!(issuer(SAMPLE_END).unwrap().validity().not_after(), SAMPLE_END);
+        assert_eq!(issuer(SAMPLE_NAME, SAMPLE_END).unwrap().validity().not_after(), SAMPLE_END);
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Spec {
     pub roles: Option<List>,
     pub production: Option<bool>,
     pub test_mark: Option<Text>,
+    pub standards: Option<List>,
     pub identity: Option<Spanned<IdentitySpec>>,
     pub key: Option<Spanned<KeySpec>>,
     pub uniqueness: Option<Spanned<UniquenessSpec>>,
@@ -48,7 +49,7 @@ impl Spec {
                 }
             )*};
         }
-        take!(roles, production, test_mark, identity, key, uniqueness, quota, validity, subject, san, extensions);
+        take!(roles, production, test_mark, standards, identity, key, uniqueness, quota, validity, subject, san, extensions);
         inherited
     }
 }
@@ -139,6 +140,7 @@ pub(super) struct ExtensionsSpec {
     pub key_usage: List,
     pub extended_key_usage: Option<List>,
     pub basic_constraints: Option<bool>,
+    pub ca: Option<Spanned<CaSpec>>,
     pub subject_key_identifier: bool,
     pub certificate_policies: Option<List>,
     pub cps_uri: Option<Text>,
@@ -149,6 +151,13 @@ pub(super) struct ExtensionsSpec {
     pub critical: Option<List>,
     #[serde(default)]
     pub custom: Vec<Spanned<CustomSpec>>,
+}
+
+/// A CA certificate, made in a ceremony.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaSpec {
+    pub path_length: Option<Spanned<i64>>,
 }
 
 /// A custom extension: OID, criticality and exactly one typed value.

@@ -5,6 +5,7 @@
 mod ceremony;
 mod enroll;
 mod keys;
+mod lint;
 mod pin;
 mod policy;
 mod provision;
@@ -28,6 +29,8 @@ enum Command {
     Policy(policy::Args),
     /// Carry out a key ceremony from one reviewed file, or resume an interrupted one.
     Ceremony(ceremony::Args),
+    /// Judge certificates by RFC 5280 and device standards.
+    Lint(lint::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
     /// Ask the daemon for one certificate.
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
         Command::Ceremony(args) => ceremony::run(args),
+        Command::Lint(args) => lint::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),

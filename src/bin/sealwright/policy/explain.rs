@@ -10,10 +10,10 @@ use sealwright::policy::sample;
 use sealwright::policy::validity::parse_instant;
 use sealwright::types::{ProfileName, Serial, unix_now};
 use sealwright::x509::csr::VerifiedCsr;
-use sealwright::x509::lint::lint;
+use sealwright::x509::facts;
+use sealwright::x509::lint::lint_for;
 use sealwright::x509::pem;
 use sealwright::x509::tbs::{Issuer, Tbs};
-use sealwright::x509::text;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<Verdict, Failure> {
         None => sample::request(*profile.algorithms().first().ok_or("the profile accepts no key")?)?,
     };
     let issuer = match &args.issuer {
-        None => sample::issuer(sample::SAMPLE_END)?,
+        None => sample::issuer(sample::SAMPLE_NAME, sample::SAMPLE_END)?,
         Some(path) => Issuer::from_certificate(pem::certificates(&read(path)?)?.first().ok_or("no certificate")?)?,
     };
     let role = args.role.as_deref().or(profile.roles().first().map(String::as_str)).unwrap_or("nobody");
@@ -92,8 +92,8 @@ pub fn run(args: &Args) -> Result<Verdict, Failure> {
 fn would_be(explanation: &Explanation, issuer: &Issuer) -> Result<Option<String>, Failure> {
     let Ok(approved) = &explanation.outcome else { return Ok(None) };
     let tbs = Tbs::build(approved.plan(), issuer, &Serial::generate()?)?;
-    let shown = text::certificate(tbs.parsed());
-    lint(tbs, issuer).map_err(|f| f.iter().map(|f| format!("lint: {f}")).collect::<Vec<_>>().join("\n"))?;
+    let shown = facts::certificate(tbs.parsed());
+    lint_for(tbs, issuer, approved.standards()).map_err(|f| f.iter().map(|f| format!("lint: {f}")).collect::<Vec<_>>().join("\n"))?;
     Ok(Some(shown))
 }
 

@@ -86,7 +86,7 @@ fn check(paths: &[PathBuf], json: bool) -> Result<Verdict, Failure> {
         }
         Ok(set) => {
             for profile in set.iter() {
-                println!("{:<24} {}", profile.name(), profile.description());
+                println!("{:<26} {}", profile.name().as_str(), profile.description());
             }
             println!("policy hash sha256:{}", hex::encode(set.hash()));
             Ok(Verdict::Good)

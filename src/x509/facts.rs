@@ -1,4 +1,4 @@
-//! Certificates in words: what `policy explain` and `lint` show.
+//! Certificates as short facts, one a line: what `policy explain` shows and policy cases compare.
 
 use super::keys;
 use const_oid::ObjectIdentifier;
