@@ -62,7 +62,8 @@ pub(super) const RULES: &[Rule] = &[
         when(list.iter().enumerate().any(|(i, p)| list.iter().take(i).any(|q| q == p)), "a purpose occurs twice")
     }),
     must("purposes-fit-usage", "RFC 5280 §4.2.1.12", |v| {
-        let usage = v.usage.value()?;
+        // In a CA certificate the purposes bound what it issues, not what its own key does.
+        let usage = v.usage.value().filter(|_| !v.is_ca())?;
         let tls = has_purpose(v, rfc5280::ID_KP_SERVER_AUTH) || has_purpose(v, rfc5280::ID_KP_CLIENT_AUTH);
         let signing = has_purpose(v, rfc5280::ID_KP_CODE_SIGNING) || has_purpose(v, rfc5280::ID_KP_OCSP_SIGNING);
         match (tls, signing) {
