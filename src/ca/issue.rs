@@ -10,7 +10,7 @@ use crate::store::{Begun, Conflict, Intent, Leaf, Outcome, Record, Rules, Store,
 use crate::token::{SignerPool, TokenError};
 use crate::types::{DeviceIdentity, Fingerprint, ProfileName, RequestId, Serial, unix_now};
 use crate::x509::csr::VerifiedCsr;
-use crate::x509::lint::lint;
+use crate::x509::lint::lint_for;
 use crate::x509::sign::ToSign;
 use crate::x509::tbs::{Issuer, Linted, Tbs};
 use sha2::{Digest, Sha256};
@@ -131,7 +131,7 @@ impl Issuance {
 
         let serial = Serial::generate().map_err(|e| IssueError::Internal(e.to_string()))?;
         let tbs = Tbs::build(approved.plan(), &self.issuer, &serial)?;
-        let linted = lint(tbs, &self.issuer).map_err(|findings| lint_refusal(&findings))?;
+        let linted = lint_for(tbs, &self.issuer, approved.standards()).map_err(|findings| lint_refusal(&findings))?;
 
         // I1: durable before the token is asked.
         let rules = Rules { device: profile.device_reuse(), key: profile.key_reuse(), quota: profile.quota() };

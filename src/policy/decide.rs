@@ -5,6 +5,7 @@ use super::names::{Rdn, Unfit, name_of};
 use super::profile::{Profile, TestMark, is_role};
 use crate::types::{DeviceIdentity, Invalid, ProfileName, Validity};
 use crate::x509::csr::VerifiedCsr;
+use crate::x509::lint::Standard;
 use crate::x509::plan::Plan;
 use crate::x509::tbs::Issuer;
 use std::fmt;
@@ -106,6 +107,7 @@ pub struct Approved {
     plan: Plan,
     profile: ProfileName,
     policy_hash: [u8; 32],
+    standards: Vec<Standard>,
 }
 
 impl Approved {
@@ -117,6 +119,11 @@ impl Approved {
     /// The profile that approved it.
     pub fn profile(&self) -> &ProfileName {
         &self.profile
+    }
+
+    /// Standards by which the certificate must be linted, beyond RFC 5280.
+    pub fn standards(&self) -> &[Standard] {
+        &self.standards
     }
 
     /// Hash of the policy set under which it was approved.
@@ -157,6 +164,7 @@ pub fn decide(
             },
             profile: profile.name.clone(),
             policy_hash: profile.policy_hash,
+            standards: profile.standards.clone(),
         }),
         _ => Err(Refusals(broken.0)),
     }
@@ -201,7 +209,8 @@ fn check_key(profile: &Profile, csr: &VerifiedCsr, context: &IssuerContext<'_>, 
         let allowed: Vec<String> = profile.algorithms.iter().map(ToString::to_string).collect();
         broken.add("key-algorithm", format!("the key is {}", csr.algorithm()), format!("use {}", allowed.join(" or ")));
     }
-    if csr.spki_der() == context.issuer.spki_der() {
+    // A root is its own issuer.
+    if csr.spki_der() == context.issuer.spki_der() && !profile.extensions.is_ca() {
         broken.add("key-of-issuer", "the key is the issuing CA's own", "generate a key in the device");
     }
 }

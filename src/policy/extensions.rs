@@ -1,14 +1,15 @@
 //! The extensions of a profile. What no identity field touches is encoded once, at load.
 
-use super::names::{AltName, Unfit, is_uri, oid, template};
+use super::custom::{Custom, check_custom};
+use super::names::{AltName, Unfit, is_uri, oid};
 use super::problem::Findings;
-use super::spec::{CustomSpec, ExtensionsSpec, List, Text};
+use super::spec::{ExtensionsSpec, List, Text};
 use super::template::Template;
 use crate::types::DeviceIdentity;
 use const_oid::db::{rfc5280, rfc5912};
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::Encode;
-use der::asn1::{Any, Ia5String, Ia5StringRef, OctetString, PrintableStringRef, Utf8StringRef};
+use der::asn1::{Any, Ia5String, OctetString};
 use der::flagset::FlagSet;
 use toml::Spanned;
 use x509_cert::ext::Extension;
@@ -21,7 +22,7 @@ use x509_cert::ext::pkix::{
 };
 
 /// Most custom extensions, purposes or policies in one profile.
-const MAX_LIST: usize = 16;
+pub(super) const MAX_LIST: usize = 16;
 /// id-pe-masa-url (RFC 8995 §2.3.2).
 const MASA_URL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.32");
 
@@ -49,20 +50,6 @@ const PURPOSES: [(&str, &str); 6] = [
 
 const CRITICAL: [&str; 4] = ["key_usage", "extended_key_usage", "basic_constraints", "certificate_policies"];
 
-/// A custom extension with a value from a template.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Custom {
-    Fixed(Extension),
-    Filled(ObjectIdentifier, bool, TextKind, Template),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum TextKind {
-    Utf8,
-    Ia5,
-    Printable,
-}
-
 /// The `[extensions]` section: what stands in every certificate of the profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExtensionRule {
@@ -72,9 +59,11 @@ pub struct ExtensionRule {
     tail: Vec<Extension>,
     custom: Vec<Custom>,
     subject_key_identifier: bool,
+    ca: bool,
 }
 
-fn encoded<T: Encode>(oid: ObjectIdentifier, critical: bool, value: &T) -> Result<Extension, Unfit> {
+/// An extension with its value in DER.
+pub(super) fn encoded<T: Encode>(oid: ObjectIdentifier, critical: bool, value: &T) -> Result<Extension, Unfit> {
     let broken = |e: der::Error| Unfit::Value(format!("does not encode: {e}"));
     let extn_value = value.to_der().and_then(OctetString::new).map_err(broken)?;
     Ok(Extension { extn_id: oid, critical, extn_value })
@@ -84,6 +73,31 @@ impl ExtensionRule {
     /// Whether a subjectKeyIdentifier is added.
     pub fn subject_key_identifier(&self) -> bool {
         self.subject_key_identifier
+    }
+
+    /// Whether it makes CA certificates.
+    pub fn is_ca(&self) -> bool {
+        self.ca
+    }
+
+    /// The extensions that are the same in every certificate.
+    pub fn fixed(&self) -> Vec<Extension> {
+        let policies = (!self.policies.is_empty())
+            .then(|| encoded(CertificatePolicies::OID, self.policies_critical, &CertificatePolicies(self.policies.clone())).ok())
+            .flatten();
+        let custom = self.custom.iter().filter_map(|c| match c {
+            Custom::Fixed(extension) => Some(extension),
+            Custom::Filled(..) => None,
+        });
+        self.head.iter().chain(&policies).chain(&self.tail).chain(custom).cloned().collect()
+    }
+
+    /// The extensions with a value from a template: OID, criticality, template.
+    pub fn filled(&self) -> impl Iterator<Item = (ObjectIdentifier, bool, &Template)> {
+        self.custom.iter().filter_map(|c| match c {
+            Custom::Filled(oid, critical, _, value) => Some((*oid, *critical, value)),
+            Custom::Fixed(_) => None,
+        })
     }
 
     /// The extensions for a device, with the alternative names and, for a soft token whose
@@ -116,21 +130,22 @@ impl ExtensionRule {
     pub(super) fn check(spec: &Spanned<ExtensionsSpec>, out: &mut Findings<'_>) -> Option<Self> {
         let spec = spec.get_ref();
         let critical = check_critical(spec, out);
-        let usage = check_usage(&spec.key_usage, out);
+        let usage = check_usage(&spec.key_usage, spec.ca.is_some(), out);
+        let basic = check_basic(spec, out);
         let purposes = spec.extended_key_usage.as_ref().map(|list| check_purposes(list, out));
         let policies = check_policies(spec, out);
         let tail = check_addresses(spec, out);
         let custom = check_custom(&spec.custom, out);
-        let (critical, usage, policies, tail, custom) = (critical?, usage?, policies?, tail?, custom?);
+        let (critical, usage, basic, policies, tail, custom) = (critical?, usage?, basic?, policies?, tail?, custom?);
         let is = |name: &str| critical.contains(&name);
         // RFC 5280 §4.2.1.3: keyUsage SHOULD be critical, so it always is.
         let mut head = vec![encoded(KeyUsage::OID, true, &KeyUsage(usage)).ok()?];
         if let Some(purposes) = purposes {
             head.push(encoded(ExtendedKeyUsage::OID, is("extended_key_usage"), &ExtendedKeyUsage(purposes?)).ok()?);
         }
-        if spec.basic_constraints == Some(true) {
-            let leaf = BasicConstraints { ca: false, path_len_constraint: None };
-            head.push(encoded(BasicConstraints::OID, is("basic_constraints"), &leaf).ok()?);
+        if let Some(basic) = basic {
+            // RFC 5280 §4.2.1.9: critical in a CA certificate.
+            head.push(encoded(BasicConstraints::OID, basic.ca || is("basic_constraints"), &basic).ok()?);
         }
         Some(Self {
             head,
@@ -139,18 +154,8 @@ impl ExtensionRule {
             tail,
             custom,
             subject_key_identifier: spec.subject_key_identifier,
+            ca: spec.ca.is_some(),
         })
-    }
-}
-
-impl TextKind {
-    fn value(self, text: &str) -> Result<Any, Unfit> {
-        match self {
-            Self::Utf8 => Utf8StringRef::new(text).map(Any::from),
-            Self::Ia5 => Ia5StringRef::new(text).map(Any::from),
-            Self::Printable => PrintableStringRef::new(text).map(Any::from),
-        }
-        .map_err(|_| Unfit::Value(format!("'{text}' does not fit the string type of a custom extension")))
     }
 }
 
@@ -197,7 +202,30 @@ fn check_critical(spec: &ExtensionsSpec, out: &mut Findings<'_>) -> Option<Vec<&
     })
 }
 
-fn check_usage(list: &List, out: &mut Findings<'_>) -> Option<FlagSet<KeyUsages>> {
+/// The basicConstraints: of a CA, of a leaf, or none.
+fn check_basic(spec: &ExtensionsSpec, out: &mut Findings<'_>) -> Option<Option<BasicConstraints>> {
+    let Some(ca) = &spec.ca else {
+        let leaf = BasicConstraints { ca: false, path_len_constraint: None };
+        return Some((spec.basic_constraints == Some(true)).then_some(leaf));
+    };
+    if !spec.subject_key_identifier {
+        out.add(ca.span(), "a CA certificate needs a subjectKeyIdentifier", "write subject_key_identifier = true (RFC 5280 §4.2.1.2)");
+        return None;
+    }
+    let path_len_constraint = match &ca.get_ref().path_length {
+        None => None,
+        Some(n) => match u8::try_from(*n.get_ref()).ok().filter(|n| *n <= 8) {
+            Some(n) => Some(n),
+            None => {
+                out.add(n.span(), format!("{} is not a path length", n.get_ref()), "use 0 to 8, or remove the key");
+                return None;
+            }
+        },
+    };
+    Some(Some(BasicConstraints { ca: true, path_len_constraint }))
+}
+
+fn check_usage(list: &List, ca: bool, out: &mut Findings<'_>) -> Option<FlagSet<KeyUsages>> {
     let flags = each(list, out, |text, out| {
         let found = KEY_USAGES.iter().find(|(name, _)| name == text.get_ref()).map(|(_, flag)| *flag);
         match found {
@@ -206,17 +234,21 @@ fn check_usage(list: &List, out: &mut Findings<'_>) -> Option<FlagSet<KeyUsages>
                 out.add(text.span(), format!("'{}' is not a key usage", text.get_ref()), format!("use {}", names.join(", ")));
                 None
             }
-            Some(KeyUsages::KeyCertSign | KeyUsages::CRLSign) => {
+            Some(KeyUsages::KeyCertSign | KeyUsages::CRLSign) if !ca => {
                 out.add(
                     text.span(),
                     "a device certificate must not sign certificates or CRLs",
-                    "CA certificates are made in a ceremony; remove this usage",
+                    "remove this usage; profiles of CA certificates have [extensions.ca]",
                 );
                 None
             }
             Some(flag) => Some(flag),
         }
     })?;
+    if ca && !flags.contains(&KeyUsages::KeyCertSign) {
+        out.add(list.span(), "a CA that may not sign certificates", "add \"keyCertSign\"");
+        return None;
+    }
     Some(flags.into_iter().fold(FlagSet::default(), |set, flag| set | flag))
 }
 
@@ -289,70 +321,6 @@ fn check_addresses(spec: &ExtensionsSpec, out: &mut Findings<'_>) -> Option<Vec<
         list.push(encoded(MASA_URL, false, &Ia5String::new(uri(text, out)?).ok()?).ok()?);
     }
     Some(list)
-}
-
-fn check_custom(list: &[Spanned<CustomSpec>], out: &mut Findings<'_>) -> Option<Vec<Custom>> {
-    let customs: Vec<Option<Custom>> = list.iter().map(|entry| custom(entry, out)).collect();
-    let customs = customs.into_iter().collect::<Option<Vec<_>>>()?;
-    let mut oids: Vec<ObjectIdentifier> = Vec::new();
-    for (entry, custom) in list.iter().zip(&customs) {
-        let (Custom::Fixed(Extension { extn_id: oid, .. }) | Custom::Filled(oid, ..)) = custom;
-        // The id-ce arc and id-pe arc are what the typed keys write.
-        let standard = oid.parent().is_some_and(|p| [rfc5280::ID_CE, rfc5280::ID_PE].contains(&p));
-        if standard || oids.contains(oid) {
-            out.add(
-                entry.get_ref().oid.span(),
-                format!("extension {oid} is written elsewhere or has its own key"),
-                "use the key of that extension, once",
-            );
-            return None;
-        }
-        oids.push(*oid);
-    }
-    if customs.len() > MAX_LIST {
-        out.add(list.first().map_or(0..0, Spanned::span), "too many custom extensions", format!("use at most {MAX_LIST}"));
-        return None;
-    }
-    Some(customs)
-}
-
-fn custom(entry: &Spanned<CustomSpec>, out: &mut Findings<'_>) -> Option<Custom> {
-    let spec = entry.get_ref();
-    let extension = oid(&spec.oid, out)?;
-    let texts = [(TextKind::Utf8, &spec.utf8), (TextKind::Ia5, &spec.ia5), (TextKind::Printable, &spec.printable)];
-    let written = texts.iter().filter(|(_, t)| t.is_some()).count()
-        + [spec.octets.is_some(), spec.object_id.is_some(), spec.integer.is_some(), spec.boolean.is_some()].iter().filter(|b| **b).count();
-    if written != 1 {
-        out.add(
-            entry.span(),
-            "a custom extension has exactly one value",
-            "write one of utf8, ia5, printable, octets, object_id, integer, boolean",
-        );
-        return None;
-    }
-    for (kind, text) in texts {
-        let Some(text) = text else { continue };
-        let value = template(text, out)?;
-        if let Some(Err(Unfit::Value(reason))) = value.literal().map(|t| kind.value(t)) {
-            out.add(text.span(), reason, "use utf8, or characters of the narrower type");
-            return None;
-        }
-        return Some(Custom::Filled(extension, spec.critical, kind, value));
-    }
-    let fixed = if let Some(text) = &spec.octets {
-        let bytes = hex::decode(text.get_ref()).ok().filter(|b| b.len() <= 1024);
-        if bytes.is_none() {
-            out.add(text.span(), "not an even number of hexadecimal digits, at most 2048", "write the octets as e.g. \"0a1b2c\"");
-        }
-        encoded(extension, spec.critical, &OctetString::new(bytes?).ok()?)
-    } else if let Some(text) = &spec.object_id {
-        encoded(extension, spec.critical, &oid(text, out)?)
-    } else if let Some(number) = &spec.integer {
-        encoded(extension, spec.critical, number.get_ref())
-    } else {
-        encoded(extension, spec.critical, spec.boolean.as_ref()?.get_ref())
-    };
-    fixed.ok().map(Custom::Fixed)
 }
 
 /// The alternative names for a device.

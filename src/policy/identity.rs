@@ -78,6 +78,11 @@ impl IdentityRule {
         &self.kinds
     }
 
+    /// Shortest and longest canonical id, in characters.
+    pub fn length(&self) -> (usize, usize) {
+        self.length
+    }
+
     /// The pattern as written, if any.
     pub fn pattern(&self) -> Option<&str> {
         self.pattern.as_ref().map(|_| self.shown.as_str())

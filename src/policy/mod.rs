@@ -4,12 +4,17 @@
 //! [`decide::decide`] (caller, request, identity, issuer, time → [`decide::Approved`] or
 //! [`decide::Refusals`]). [`set::PolicySet`] is a directory of profiles under one hash.
 
+pub mod cases;
+mod custom;
 pub mod decide;
+pub mod describe;
+pub mod explain;
 pub mod extensions;
 pub mod identity;
 pub mod names;
 pub mod problem;
 pub mod profile;
+pub mod sample;
 pub mod set;
 mod spec;
 pub mod template;

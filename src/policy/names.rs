@@ -30,6 +30,17 @@ pub enum Encoding {
     Ia5,
 }
 
+impl Encoding {
+    /// Name of the ASN.1 type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF8String",
+            Self::Printable => "PrintableString",
+            Self::Ia5 => "IA5String",
+        }
+    }
+}
+
 /// Attribute names with their OID, upper bound (RFC 5280 A.1; RFC 4519 for UID) and, where
 /// the attribute syntax leaves no choice, their string type.
 const ATTRIBUTES: [(&str, ObjectIdentifier, usize, Option<Encoding>); 11] = [
@@ -84,6 +95,11 @@ impl Rdn {
     /// Attribute type.
     pub fn oid(&self) -> ObjectIdentifier {
         self.oid
+    }
+
+    /// String type.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Template of its value.
@@ -280,16 +296,32 @@ impl AltName {
     }
 }
 
+impl std::fmt::Display for AltName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:", self.kind())?;
+        match self {
+            Self::Dns(t) | Self::Uri(t) | Self::Ip(t) | Self::Email(t) | Self::PermanentIdentifier(t, None) => write!(f, "{t}"),
+            Self::RegisteredId(oid) => write!(f, "{oid}"),
+            Self::HardwareModule(oid, t) | Self::PermanentIdentifier(t, Some(oid)) => write!(f, "{oid} {t}"),
+        }
+    }
+}
+
 /// Reads the `[san]` section.
-pub(super) fn check_san(spec: &Spanned<SanSpec>, out: &mut Findings<'_>) -> Option<(bool, Vec<AltName>)> {
+///
+/// An empty list removes the names that a profile would inherit.
+pub(super) fn check_san(spec: &Spanned<SanSpec>, may_remove: bool, out: &mut Findings<'_>) -> Option<Option<(bool, Vec<AltName>)>> {
     let spec = spec.get_ref();
     let list = spec.names.get_ref();
+    if list.is_empty() && may_remove {
+        return Some(None);
+    }
     if list.is_empty() || list.len() > MAX_NAMES {
         out.add(spec.names.span(), format!("{} alternative names", list.len()), format!("use 1 to {MAX_NAMES}, or remove the section"));
         return None;
     }
     let names: Vec<Option<AltName>> = list.iter().map(|entry| check_name(entry, out)).collect();
-    Some((spec.critical.unwrap_or(false), names.into_iter().collect::<Option<_>>()?))
+    Some(Some((spec.critical.unwrap_or(false), names.into_iter().collect::<Option<_>>()?)))
 }
 
 fn check_name(entry: &Spanned<NameSpec>, out: &mut Findings<'_>) -> Option<AltName> {

@@ -83,16 +83,31 @@ impl fmt::Display for Problem {
 /// Gathers the problems of one profile.
 pub(super) struct Findings<'a> {
     source: &'a Source,
+    inherited: Vec<&'static str>,
+    quiet: bool,
     found: Vec<Problem>,
 }
 
 impl<'a> Findings<'a> {
-    pub(super) fn new(source: &'a Source) -> Self {
-        Self { source, found: Vec::new() }
+    /// Problems of a file; those of `inherited` sections are reported in the file that writes them.
+    pub(super) fn new(source: &'a Source, inherited: Vec<&'static str>) -> Self {
+        Self { source, inherited, quiet: false, found: Vec::new() }
+    }
+
+    /// What follows is about this section; `""` is the profile as a whole.
+    pub(super) fn enter(&mut self, section: &str) {
+        self.quiet = self.inherited.contains(&section);
+    }
+
+    /// Where to point for a section: its span, or the name's when it is inherited.
+    pub(super) fn place(&self, section: &str, own: Option<Range<usize>>, name: Range<usize>) -> Range<usize> {
+        own.filter(|_| !self.inherited.contains(&section)).unwrap_or(name)
     }
 
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
-        self.found.push(Problem::at(self.source, span, message, remedy));
+        if !self.quiet {
+            self.found.push(Problem::at(self.source, span, message, remedy));
+        }
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {

@@ -7,11 +7,15 @@ use super::problem::{Findings, Problem, Source};
 use super::spec::{List, Spec, Text};
 use super::validity::ValidityRule;
 use crate::types::{KeyAlgorithm, ProfileName};
+use crate::x509::lint::Standard;
 use const_oid::ObjectIdentifier;
 use toml::Spanned;
 
 /// Longest description, in bytes.
 const MAX_DESCRIPTION: usize = 500;
+/// The only role that may use profiles of CA certificates; no daemon may be given it.
+pub const CEREMONY: &str = "ceremony";
+
 /// What happens when a device or key that already has a certificate of the profile asks again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reuse {
@@ -50,6 +54,7 @@ pub struct Profile {
     pub(super) roles: Vec<String>,
     pub(super) production: bool,
     pub(super) test_mark: TestMark,
+    pub(super) standards: Vec<Standard>,
     pub(super) identity: IdentityRule,
     pub(super) algorithms: Vec<KeyAlgorithm>,
     pub(super) device_reuse: Reuse,
@@ -63,11 +68,20 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Reads one profile; gives every problem, not the first (TOML errors excepted).
+    /// Reads one profile that extends no other; gives every problem, not the first (TOML errors excepted).
     pub fn parse(source: &Source) -> Result<Self, Vec<Problem>> {
-        let spec: Spec = toml::from_str(&source.text).map_err(|e| vec![Problem::from_toml(source, &e)])?;
-        let mut out = Findings::new(source);
-        let profile = Self::check(&spec, &mut out);
+        let spec = Spec::read(source).map_err(|p| vec![p])?;
+        if let Some(parent) = &spec.extends {
+            let message = format!("profile '{}', which this one extends, is not among the files", parent.get_ref());
+            return Err(vec![Problem::at(source, parent.span(), message, "name a profile of the same set, or check the whole directory")]);
+        }
+        Self::build(&spec, source, Vec::new())
+    }
+
+    /// Builds the profile of a flattened spec.
+    pub(super) fn build(spec: &Spec, source: &Source, inherited: Vec<&'static str>) -> Result<Self, Vec<Problem>> {
+        let mut out = Findings::new(source, inherited);
+        let profile = Self::check(spec, &mut out);
         match (profile, out.into_problems()) {
             (Some(profile), problems) if problems.is_empty() => Ok(profile),
             (_, problems) => Err(problems),
@@ -85,23 +99,31 @@ impl Profile {
             out.add(spec.description.span(), "a description has 1 to 500 characters", "say what devices the profile is for");
         }
         let roles = section(&spec.roles, "roles", "roles = [\"station\"]", spec, out).and_then(|r| check_roles(r, out));
+        out.enter("test_mark");
         let test_mark = check_test_mark(spec.test_mark.as_ref(), out);
+        out.enter("standards");
+        let standards = check_standards(spec.standards.as_ref(), out);
         let identity = section(&spec.identity, "identity", "[identity]", spec, out).and_then(|s| IdentityRule::check(s, out));
         let algorithms = section(&spec.key, "key", "[key]", spec, out).and_then(|s| check_algorithms(&s.get_ref().algorithms, out));
+        out.enter("uniqueness");
         let uniqueness = spec.uniqueness.as_ref().map(Spanned::get_ref);
         let device_reuse = check_reuse(uniqueness.and_then(|u| u.device.as_ref()), out);
         let key_reuse = check_reuse(uniqueness.and_then(|u| u.key.as_ref()), out);
+        out.enter("quota");
         let quota = check_quota(spec, out);
         let validity = section(&spec.validity, "validity", "[validity]", spec, out).and_then(|s| ValidityRule::check(s, out));
         let subject = section(&spec.subject, "subject", "[subject]", spec, out).and_then(|s| check_subject(s, out));
-        let san = spec.san.as_ref().map(|s| check_san(s, out));
+        out.enter("san");
+        let san = spec.san.as_ref().map(|s| check_san(s, spec.extends.is_some(), out));
         let extensions = section(&spec.extensions, "extensions", "[extensions]", spec, out).and_then(|s| ExtensionRule::check(s, out));
+        out.enter("");
         let profile = Self {
             name: name?,
             description: description.to_owned(),
             roles: roles?,
             production: spec.production.unwrap_or(false),
             test_mark: test_mark?,
+            standards: standards?,
             identity: identity?,
             algorithms: algorithms?,
             device_reuse: device_reuse?,
@@ -109,7 +131,7 @@ impl Profile {
             quota: quota?,
             validity: validity?,
             subject: subject?,
-            san: san.map_or(Some(None), |s| s.map(Some))?,
+            san: san.unwrap_or(Some(None))?,
             extensions: extensions?,
             policy_hash: [0; 32],
         };
@@ -119,18 +141,21 @@ impl Profile {
 
     /// Rules between sections.
     fn check_whole(&self, spec: &Spec, out: &mut Findings<'_>) {
-        let span = spec.subject.as_ref().map_or(0..0, Spanned::span);
+        let span = out.place("subject", spec.subject.as_ref().map(Spanned::span), spec.name.span());
         if self.subject.is_empty() && !self.san.as_ref().is_some_and(|(critical, _)| *critical) {
             let remedy = "add an RDN, or [san] with critical = true (RFC 5280 §4.2.1.6)";
             out.add(span.clone(), "an empty subject needs a critical subjectAltName", remedy);
         }
         if self.subject.is_empty() && self.test_mark == TestMark::Subject && !self.production {
             let remedy = "write test_mark = \"<policy OID>\", or production = true";
-            out.add(span, "OU=TEST of soft tokens would fill a subject that must be empty", remedy);
+            out.add(span.clone(), "OU=TEST of soft tokens would fill a subject that must be empty", remedy);
         }
-        let named = self.subject.iter().any(|r| r.template().literal().is_none()) || self.san.is_some();
+        if self.extensions.is_ca() && self.roles != [CEREMONY] {
+            let span = out.place("roles", spec.roles.as_ref().map(Spanned::span), spec.name.span());
+            out.add(span, "CA certificates are made in a ceremony only", "write roles = [\"ceremony\"]");
+        }
+        let named = self.extensions.is_ca() || self.subject.iter().any(|r| r.template().literal().is_none()) || self.san.is_some();
         if !named {
-            let span = spec.subject.as_ref().map_or(0..0, Spanned::span);
             out.add(span, "no name depends on the device: all certificates would have one subject", "use {id} in an RDN or in [san]");
         }
     }
@@ -158,6 +183,11 @@ impl Profile {
     /// How certificates of soft tokens are marked.
     pub fn test_mark(&self) -> TestMark {
         self.test_mark
+    }
+
+    /// Standards by which its certificates are linted, beyond RFC 5280.
+    pub fn standards(&self) -> &[Standard] {
+        &self.standards
     }
 
     /// Accepted identities.
@@ -200,6 +230,11 @@ impl Profile {
         self.san.as_ref().map(|(critical, names)| (*critical, names.as_slice()))
     }
 
+    /// Extensions.
+    pub fn extensions(&self) -> &ExtensionRule {
+        &self.extensions
+    }
+
     /// Hash of the set that the profile was loaded with; zero outside a set.
     pub fn policy_hash(&self) -> &[u8; 32] {
         &self.policy_hash
@@ -207,6 +242,7 @@ impl Profile {
 }
 
 fn section<'s, T>(part: &'s Option<Spanned<T>>, name: &str, example: &str, spec: &Spec, out: &mut Findings<'_>) -> Option<&'s Spanned<T>> {
+    out.enter(name);
     if part.is_none() {
         out.add(spec.name.span(), format!("the profile has no '{name}'"), format!("add {example}; nothing is allowed by default"));
     }
@@ -231,6 +267,26 @@ fn check_roles(list: &List, out: &mut Findings<'_>) -> Option<Vec<String>> {
         return None;
     }
     bad.is_empty().then(|| list.get_ref().iter().map(|t| t.get_ref().clone()).collect())
+}
+
+fn check_standards(list: Option<&List>, out: &mut Findings<'_>) -> Option<Vec<Standard>> {
+    let mut found = Vec::new();
+    let mut good = true;
+    for text in list.map(|l| l.get_ref().as_slice()).unwrap_or_default() {
+        match Standard::parse(text.get_ref()) {
+            Some(standard) => found.push(standard),
+            None => {
+                let names: Vec<&str> = Standard::ALL.iter().map(|(name, _)| *name).collect();
+                out.add(
+                    text.span(),
+                    format!("'{}' is not a standard that lint knows", text.get_ref()),
+                    format!("use {}", names.join(", ")),
+                );
+                good = false;
+            }
+        }
+    }
+    good.then_some(found)
 }
 
 fn check_test_mark(text: Option<&Text>, out: &mut Findings<'_>) -> Option<TestMark> {

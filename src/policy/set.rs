@@ -3,6 +3,7 @@
 use super::decide::Refusals;
 use super::problem::{Problem, Source};
 use super::profile::Profile;
+use super::spec::Spec;
 use crate::types::ProfileName;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -48,39 +49,29 @@ impl PolicySet {
         Self::from_sources(&read_directory(dir)?).map_err(PolicyError::Problems)
     }
 
-    /// Builds a set from files in memory.
+    /// Builds a set from files in memory: each profile after what it extends.
     pub fn from_sources(sources: &[Source]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut profiles = BTreeMap::new();
-        let mut hash = Sha256::new();
-        hash.update(b"sealwright policy v1\n");
-        let mut parsed: Vec<(Profile, &Source)> = Vec::new();
+        let mut specs: Vec<(Spec, &Source)> = Vec::new();
         for source in sources {
-            match Profile::parse(source) {
-                Ok(profile) => parsed.push((profile, source)),
+            match Spec::read(source) {
+                Ok(spec) => specs.push((spec, source)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        specs.sort_by(|a, b| a.0.name.get_ref().cmp(b.0.name.get_ref()));
+        let hash = hash(&specs);
+        let mut profiles = BTreeMap::new();
+        for (spec, source) in &specs {
+            match flatten(spec, source, &specs).and_then(|(flat, inherited)| Profile::build(&flat, source, inherited)) {
                 Err(found) => problems.extend(found),
-            }
-        }
-        parsed.sort_by(|a, b| a.0.name.as_str().cmp(b.0.name.as_str()));
-        for (profile, source) in &parsed {
-            // Length-prefixed, so that no two different sets have one encoding.
-            for part in [profile.name.as_str(), &source.text] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part.as_bytes());
-            }
-        }
-        let hash: [u8; 32] = hash.finalize().into();
-        for (mut profile, source) in parsed {
-            profile.policy_hash = hash;
-            let name = profile.name.as_str().to_owned();
-            if profiles.insert(name.clone(), profile).is_some() {
-                let at = source.text.find(&name).unwrap_or(0);
-                problems.push(Problem::at(
-                    source,
-                    at..at + name.len(),
-                    format!("profile '{name}' exists already"),
-                    "rename or remove one of them",
-                ));
+                Ok(mut profile) => {
+                    profile.policy_hash = hash;
+                    if profiles.insert(profile.name.as_str().to_owned(), profile).is_some() {
+                        let message = format!("profile '{}' exists already", spec.name.get_ref());
+                        problems.push(Problem::at(source, spec.name.span(), message, "rename or remove one of them"));
+                    }
+                }
             }
         }
         if problems.is_empty() { Ok(Self { profiles, hash }) } else { Err(problems) }
@@ -109,6 +100,37 @@ impl PolicySet {
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.values()
     }
+}
+
+fn hash(specs: &[(Spec, &Source)]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"sealwright policy v1\n");
+    for (spec, source) in specs {
+        // Length-prefixed, so that no two different sets have one encoding.
+        for part in [spec.name.get_ref(), &source.text] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.finalize().into()
+}
+
+/// Takes over the sections of the profile that `spec` extends: one level, so that a reader has
+/// two files to look at and never more.
+fn flatten(spec: &Spec, source: &Source, all: &[(Spec, &Source)]) -> Result<(Spec, Vec<&'static str>), Vec<Problem>> {
+    let mut flat = spec.clone();
+    let Some(extends) = &spec.extends else { return Ok((flat, Vec::new())) };
+    let problem = |message: String, remedy: &str| vec![Problem::at(source, extends.span(), message, remedy)];
+    let name = extends.get_ref();
+    let parent = all.iter().map(|(s, _)| s).find(|s| s.name.get_ref() == name).ok_or_else(|| {
+        let message = format!("profile '{name}', which this one extends, is not among the files");
+        problem(message, "name a profile of the same set, or check the whole directory")
+    })?;
+    if parent.extends.is_some() {
+        return Err(problem(format!("profile '{name}' extends another one itself"), "extend that one; only one level is allowed"));
+    }
+    let inherited = flat.inherit(parent);
+    Ok((flat, inherited))
 }
 
 /// Reads every `*.toml` of a directory, in order of name, within the bounds.

@@ -2,6 +2,7 @@
 //!
 //! Every value that can be wrong carries its span, so that a message can point at it.
 
+use super::problem::{Problem, Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -16,9 +17,11 @@ pub(super) struct Spec {
     pub version: Spanned<i64>,
     pub name: Text,
     pub description: Text,
+    pub extends: Option<Text>,
     pub roles: Option<List>,
     pub production: Option<bool>,
     pub test_mark: Option<Text>,
+    pub standards: Option<List>,
     pub identity: Option<Spanned<IdentitySpec>>,
     pub key: Option<Spanned<KeySpec>>,
     pub uniqueness: Option<Spanned<UniquenessSpec>>,
@@ -27,6 +30,28 @@ pub(super) struct Spec {
     pub subject: Option<Spanned<SubjectSpec>>,
     pub san: Option<Spanned<SanSpec>>,
     pub extensions: Option<Spanned<ExtensionsSpec>>,
+}
+
+impl Spec {
+    /// Reads the TOML; the problem is of syntax, type, unknown or missing key.
+    pub fn read(source: &Source) -> Result<Self, Problem> {
+        toml::from_str(&source.text).map_err(|e| Problem::from_toml(source, &e))
+    }
+
+    /// Takes over every section that this profile does not write itself; gives their names.
+    pub fn inherit(&mut self, parent: &Self) -> Vec<&'static str> {
+        let mut inherited = Vec::new();
+        macro_rules! take {
+            ($($field:ident),*) => {$(
+                if self.$field.is_none() && parent.$field.is_some() {
+                    self.$field.clone_from(&parent.$field);
+                    inherited.push(stringify!($field));
+                }
+            )*};
+        }
+        take!(roles, production, test_mark, standards, identity, key, uniqueness, quota, validity, subject, san, extensions);
+        inherited
+    }
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -115,6 +140,7 @@ pub(super) struct ExtensionsSpec {
     pub key_usage: List,
     pub extended_key_usage: Option<List>,
     pub basic_constraints: Option<bool>,
+    pub ca: Option<Spanned<CaSpec>>,
     pub subject_key_identifier: bool,
     pub certificate_policies: Option<List>,
     pub cps_uri: Option<Text>,
@@ -125,6 +151,13 @@ pub(super) struct ExtensionsSpec {
     pub critical: Option<List>,
     #[serde(default)]
     pub custom: Vec<Spanned<CustomSpec>>,
+}
+
+/// A CA certificate, made in a ceremony.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaSpec {
+    pub path_length: Option<Spanned<i64>>,
 }
 
 /// A custom extension: OID, criticality and exactly one typed value.

@@ -138,13 +138,17 @@ pub fn words(seconds: i64) -> String {
         .map_or_else(|| format!("{seconds}s"), |(size, unit)| format!("{}{unit}", seconds / size))
 }
 
-/// `YYYY-MM-DD` (its last second) or `YYYY-MM-DDThh:mm:ssZ`.
 fn instant(text: &Text, out: &mut Findings<'_>) -> Option<i64> {
-    let raw = text.get_ref();
-    let full = if raw.len() == 10 { format!("{raw}T23:59:59Z") } else { raw.clone() };
-    let date = full.parse::<DateTime>().ok().and_then(|d| i64::try_from(d.unix_duration().as_secs()).ok());
-    if date.is_none() {
-        out.add(text.span(), format!("'{raw}' is not a date"), "write \"YYYY-MM-DD\" or \"YYYY-MM-DDThh:mm:ssZ\", e.g. \"9999-12-31\"");
+    let parsed = parse_instant(text.get_ref());
+    if parsed.is_none() {
+        let message = format!("'{}' is not a date", text.get_ref());
+        out.add(text.span(), message, "write \"YYYY-MM-DD\" or \"YYYY-MM-DDThh:mm:ssZ\", e.g. \"9999-12-31\"");
     }
-    date
+    parsed
+}
+
+/// Unix seconds of `YYYY-MM-DD` (its last second) or `YYYY-MM-DDThh:mm:ssZ`.
+pub fn parse_instant(text: &str) -> Option<i64> {
+    let full = if text.len() == 10 { format!("{text}T23:59:59Z") } else { text.to_owned() };
+    full.parse::<DateTime>().ok().and_then(|d| i64::try_from(d.unix_duration().as_secs()).ok())
 }

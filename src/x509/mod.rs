@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod csr;
+pub mod facts;
 pub mod keys;
 pub mod lint;
 pub mod pem;

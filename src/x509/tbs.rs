@@ -149,6 +149,13 @@ impl Tbs {
     }
 }
 
+impl Tbs {
+    /// The content as it reads back.
+    pub fn parsed(&self) -> &TbsCertificate {
+        &self.parsed
+    }
+}
+
 /// A TBSCertificate that passed every lint: the only thing that is ever given to a token.
 #[derive(Clone, Debug)]
 pub struct Linted {

@@ -10,7 +10,7 @@ use sealwright::types::{DeviceId, DeviceIdentity, NO_EXPIRATION, unix_now};
 use std::sync::LazyLock;
 use x509_cert::Certificate;
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new(5));
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::intermediate(5));
 
 #[test]
 fn a_request_that_breaks_many_rules_hears_of_all() {
@@ -54,14 +54,14 @@ fn soft_tokens_mark_and_production_refuses_them() {
 fn the_issuers_own_key_and_short_lived_issuers_are_refused() {
     let generic = profile(&shipped(), "generic-device");
     let id = identity("uuid", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6");
-    let short = Authority::new(1);
+    let short = Authority::intermediate(1);
     // A day of the issuer's year is gone, so less than the minimum of one year is left.
     let refusals = short.decide(&generic, &request(), &id, false).unwrap_err();
     assert_eq!(refusals.as_slice()[0].rule, "validity");
-    let mut longer = Authority::new(2);
+    let mut longer = Authority::intermediate(2);
     let validity = longer.decide(&generic, &request(), &id, false).unwrap().plan().validity;
     assert_eq!(validity.not_after(), longer.issuer.validity().not_after());
-    longer = Authority::new(3);
+    longer = Authority::intermediate(3);
     let validity = longer.decide(&generic, &request(), &id, false).unwrap().plan().validity;
     assert_eq!(validity.not_after() - validity.not_before(), 730 * 86_400 - 1);
 }

@@ -3,14 +3,13 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use der::Decode;
 use sealwright::policy::decide::{Approved, Caller, IssuerContext, Refusals, decide};
 use sealwright::policy::profile::Profile;
 use sealwright::policy::set::PolicySet;
-use sealwright::types::{DeviceId, DeviceIdentity, ProfileName, Serial, Validity, unix_now};
-use sealwright::x509::csr::VerifiedCsr;
+use sealwright::types::{DeviceId, DeviceIdentity, ProfileName, Serial, SignatureAlgorithm, Validity, unix_now};
+use sealwright::x509::csr::{RequestInfo, VerifiedCsr};
 use sealwright::x509::keys::p256_spki;
-use sealwright::x509::lint::lint;
+use sealwright::x509::lint::{Standard, lint_for};
 use sealwright::x509::plan::Plan;
 use sealwright::x509::tbs::{Issuer, Tbs, extension};
 use std::path::Path;
@@ -33,10 +32,9 @@ impl Key {
     }
 }
 
-/// A root and an intermediate under it.
+/// A CA: its certificate and what it takes to issue under it.
 pub struct Authority {
-    pub root: Vec<u8>,
-    pub intermediate: Vec<u8>,
+    pub certificate: Vec<u8>,
     pub issuer: Issuer,
     key: Key,
 }
@@ -55,25 +53,50 @@ fn ca_plan(name: &str, spki: Vec<u8>, validity: Validity, path_len: Option<u8>) 
     }
 }
 
-fn seal(plan: &Plan, issuer: &Issuer, key: &Key) -> Vec<u8> {
+fn seal(plan: &Plan, issuer: &Issuer, key: &Key, standards: &[Standard]) -> Vec<u8> {
     let tbs = Tbs::build(plan, issuer, &Serial::generate().unwrap()).unwrap();
-    let linted = lint(tbs, issuer).unwrap_or_else(|f| panic!("{f:?}"));
+    let linted = lint_for(tbs, issuer, standards).unwrap_or_else(|f| panic!("{f:?}"));
     linted.attach(issuer, &key.sign(linted.der())).unwrap()
 }
 
 impl Authority {
+    fn new(certificate: Vec<u8>, key: Key) -> Self {
+        Self { issuer: Issuer::from_certificate(&certificate).unwrap(), certificate, key }
+    }
+
     /// A root of 20 years and an intermediate of `years`, both starting a day ago.
-    pub fn new(years: i64) -> Self {
+    pub fn two_tiers(years: i64) -> (Self, Self) {
         let start = unix_now() - 86_400;
         let of = |years: i64| Validity::new(start, start + years * 365 * 86_400).unwrap();
         let (root_key, key) = (Key::generate(), Key::generate());
-        let root_name = "CN=Test Root,O=Example Devices";
-        let root_issuer = Issuer::self_signed(root_name.parse().unwrap(), root_key.spki(), of(20)).unwrap();
-        let root = seal(&ca_plan(root_name, root_key.spki(), of(20), None), &root_issuer, &root_key);
+        let name = "CN=Test Root,O=Example Devices";
+        let own = Issuer::self_signed(name.parse().unwrap(), root_key.spki(), of(20)).unwrap();
+        let root = Self::new(seal(&ca_plan(name, root_key.spki(), of(20), None), &own, &root_key, &[]), root_key);
         let plan = ca_plan("CN=Test Intermediate,O=Example Devices", key.spki(), of(years), Some(0));
-        let intermediate = seal(&plan, &root_issuer, &root_key);
-        let issuer = Issuer::from_certificate(&intermediate).unwrap();
-        Self { root, intermediate, issuer, key }
+        let sub = Self::new(seal(&plan, &root.issuer, &root.key, &[]), key);
+        (root, sub)
+    }
+
+    /// The intermediate alone.
+    pub fn intermediate(years: i64) -> Self {
+        Self::two_tiers(years).1
+    }
+
+    /// A Matter root by its shipped profile.
+    pub fn matter_paa(set: &PolicySet) -> Self {
+        let key = Key::generate();
+        let start = unix_now() - 86_400;
+        let validity = Validity::new(start, start + 21 * 365 * 86_400).unwrap();
+        let own = Issuer::self_signed("CN=PAA-1".parse().unwrap(), key.spki(), validity).unwrap();
+        let approved = ceremony(set, "matter-paa", &key, "PAA-1", &own);
+        Self::new(seal(approved.plan(), &own, &key, approved.standards()), key)
+    }
+
+    /// A Matter intermediate by its shipped profile.
+    pub fn matter_pai(&self, set: &PolicySet) -> Self {
+        let key = Key::generate();
+        let approved = ceremony(set, "matter-pai", &key, "PAI-1", &self.issuer);
+        Self::new(self.issue(&approved), key)
     }
 
     /// Decides as the profile's first role would see it.
@@ -84,8 +107,16 @@ impl Authority {
 
     /// Signs what was approved.
     pub fn issue(&self, approved: &Approved) -> Vec<u8> {
-        seal(approved.plan(), &self.issuer, &self.key)
+        seal(approved.plan(), &self.issuer, &self.key, approved.standards())
     }
+}
+
+fn ceremony(set: &PolicySet, name: &str, key: &Key, id: &str, issuer: &Issuer) -> Approved {
+    let info = RequestInfo::new(&Default::default(), &key.spki()).unwrap();
+    let csr = info.assemble(SignatureAlgorithm::EcdsaSha256, &key.sign(info.der())).unwrap();
+    let caller = Caller::new("ceremony", 0).unwrap();
+    let context = IssuerContext { issuer, soft_token: false };
+    decide(&profile(set, name), &caller, &csr, &identity("free", id), &context, unix_now()).unwrap()
 }
 
 /// The shipped profiles.
@@ -119,6 +150,5 @@ pub fn identity(kind: &str, id: &str) -> DeviceIdentity {
 
 /// PEM of a certificate.
 pub fn pem(der: &[u8]) -> String {
-    use der::EncodePem;
-    x509_cert::Certificate::from_der(der).unwrap().to_pem(der::pem::LineEnding::LF).unwrap()
+    sealwright::x509::pem::encode("CERTIFICATE", der)
 }

@@ -6,6 +6,7 @@ mod audit;
 mod ceremony;
 mod enroll;
 mod keys;
+mod lint;
 mod log;
 mod pin;
 mod policy;
@@ -30,6 +31,8 @@ enum Command {
     Policy(policy::Args),
     /// Carry out a key ceremony from one reviewed file, or resume an interrupted one.
     Ceremony(ceremony::Args),
+    /// Judge certificates by RFC 5280 and device standards.
+    Lint(lint::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
     /// Ask the daemon for one certificate.
@@ -74,6 +77,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
     match command {
         Command::Policy(args) => policy::run(args),
         Command::Ceremony(args) => ceremony::run(args),
+        Command::Lint(args) => lint::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),
