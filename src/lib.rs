@@ -32,6 +32,7 @@
 //! - provisioning: `ca::provision`, the nine steps that turn a blank element into a device.
 
 pub mod api;
+pub mod artifact;
 pub mod ca;
 pub mod config;
 pub mod device;
