@@ -16,9 +16,11 @@
 pub mod cms;
 mod content;
 pub mod cose;
+mod rules;
 pub mod wasm;
 
 pub use content::{ContentDigest, DigestAlgorithm};
+pub use rules::{SignerRules, TooFew};
 
 use crate::types::SignatureAlgorithm;
 use crate::x509::chain::{At, Broken, OfflineVerifier, ReadCertificate, Refusal, VerifiedChain};
@@ -118,6 +120,11 @@ impl SignerChain {
             }
         }
         Ok(Self { certificates })
+    }
+
+    /// DER SubjectPublicKeyInfo of the signer.
+    pub fn leaf_spki_der(&self) -> &[u8] {
+        self.certificates.first().map_or(&[], |leaf| leaf.spki_der())
     }
 
     fn leaf(&self) -> Result<&ReadCertificate, ArtifactError> {
@@ -281,11 +288,10 @@ impl Evidence<'_> {
             return Err(unbound());
         }
         let below_root = chain.issuers().split_last().map_or(&[][..], |(_, below)| below);
-        if !further.is_empty() {
-            if let Some(other) = below_root.iter().find(|c| !further.iter().any(|hash| hash.is_of(c.der()))) {
-                return Err(ArtifactError::Stray(other.label()));
-            }
+        let unnamed = below_root.iter().find(|c| !further.iter().any(|hash| hash.is_of(c.der())));
+        match unnamed {
+            Some(other) if !further.is_empty() => Err(ArtifactError::Stray(other.label())),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
