@@ -33,6 +33,7 @@
 
 pub mod api;
 pub mod approval;
+pub mod artifact;
 pub mod ca;
 pub mod config;
 pub mod device;

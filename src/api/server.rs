@@ -83,6 +83,7 @@ fn named(path: &Path, e: io::Error) -> io::Error {
 pub async fn serve(listener: UnixListener, issuance: Arc<Issuance>, config: Config, mut stop: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(config.max_connections));
     let all = config.max_connections as u32;
+    let path = config.socket.clone();
     let service = Arc::new(Service { issuance, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
     let router = Router::new()
         .route("/v1/certificates", post(issue))
@@ -106,6 +107,8 @@ pub async fn serve(listener: UnixListener, issuance: Arc<Issuance>, config: Conf
         }
     }
     drop(listener);
+    // A socket that nobody listens on would only mislead; one that is gone already is no matter.
+    drop(std::fs::remove_file(&path));
     if tokio::time::timeout(GRACE, connections.acquire_many(all)).await.is_err() {
         tracing::warn!("stopped with connections still open");
     }

@@ -83,6 +83,19 @@ impl Pki {
         self.openssl(&args);
     }
 
+    /// A device certificate for a key whose private half is elsewhere (element, token).
+    pub fn device_for_key(&self, name: &str, issuer: &str, spki_der: &[u8]) {
+        self.key("unused", "P-256");
+        self.openssl(&["req", "-new", "-key", "unused.key", "-subj", &format!("/CN={name}"), "-out", "unused.csr", "-config", "ca.cnf"]);
+        let (public, ext, out) = (format!("{name}.pub"), format!("{name}.ext"), format!("{name}.pem"));
+        self.write(&public, sealwright::x509::pem::encode("PUBLIC KEY", spki_der));
+        self.write(&ext, DEVICE);
+        let (ca, key) = (format!("{issuer}.pem"), format!("{issuer}.key"));
+        let args =
+            ["x509", "-req", "-in", "unused.csr", "-force_pubkey", &public, "-CA", &ca, "-CAkey", &key, "-extfile", &ext, "-out", &out];
+        self.openssl(&[&args[..], &["-days", "3650", "-sha256"]].concat());
+    }
+
     pub fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }

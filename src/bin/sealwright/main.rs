@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod artifact;
 mod audit;
 mod ceremony;
 mod enroll;
@@ -41,6 +42,8 @@ enum Command {
     Provision(provision::Args),
     /// Show how the daemon is.
     Status(status::Args),
+    /// Sign files with a device key, and verify them offline.
+    Artifact(artifact::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
     /// Check a log on a machine that trusts nobody.
@@ -82,6 +85,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
+        Command::Artifact(args) => artifact::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Log(args) => log::run(args),

@@ -3,7 +3,7 @@
 use crate::{Failure, Verdict};
 use const_oid::ObjectIdentifier;
 use sealwright::types::unix_now;
-use sealwright::x509::chain::{At, OfflineVerifier, ReadCertificate, Refusal, Role, VerifiedChain, show_time};
+use sealwright::x509::chain::{At, OfflineVerifier, OfflineVerifierBuilder, ReadCertificate, Refusal, Role, VerifiedChain, show_time};
 use sealwright::x509::{keys, pem};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,21 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Flags of `sealwright verify`.
 #[derive(clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    trust: Trust,
+    /// The leaf is an authority (intermediate or root), not a device.
+    #[arg(long)]
+    authority: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    /// The chain, PEM (leaf first) or one DER certificate; `-` reads standard input.
+    chain: PathBuf,
+}
+
+/// What a verdict trusts and demands.
+#[derive(clap::Args)]
+pub struct Trust {
     /// File with the roots to trust, PEM or DER; may be given again.
     #[arg(long, required = true, value_name = "FILE")]
     anchor: Vec<PathBuf>,
@@ -25,37 +40,49 @@ pub struct Args {
     intermediates: Vec<PathBuf>,
     /// Time of the verdict: `now`, `unknown`, a date, RFC 3339 in UTC, or Unix seconds.
     #[arg(long, default_value = "now", value_name = "TIME", value_parser = parse_time)]
-    at: At,
+    pub at: At,
     /// Purpose that the leaf must list: client-auth, server-auth, code-signing or an OID.
     #[arg(long, value_name = "PURPOSE", value_parser = parse_purpose)]
     eku: Option<ObjectIdentifier>,
-    /// The leaf is an authority (intermediate or root), not a device.
-    #[arg(long)]
-    authority: bool,
     /// Intermediates in the path at most.
     #[arg(long, default_value_t = 4, value_name = "N")]
     max_intermediates: usize,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    json: bool,
-    /// The chain, PEM (leaf first) or one DER certificate; `-` reads standard input.
-    chain: PathBuf,
+}
+
+impl Trust {
+    /// The verifier of these flags, still open to further demands.
+    pub fn builder(&self) -> Result<OfflineVerifierBuilder, Failure> {
+        let mut builder = OfflineVerifier::builder().max_intermediates(self.max_intermediates);
+        for path in &self.anchor {
+            for der in certificates(path)? {
+                builder = builder.root(der);
+            }
+        }
+        for path in &self.intermediates {
+            for der in certificates(path)? {
+                builder = builder.intermediate(der);
+            }
+        }
+        Ok(if let Some(usage) = self.eku { builder.extended_key_usage(usage) } else { builder })
+    }
 }
 
 /// Verifies and prints the verdict.
 pub fn run(args: Args) -> Result<Verdict, Failure> {
-    let verifier = verifier(&args)?;
+    let builder = args.trust.builder()?;
+    let verifier = if args.authority { builder.authority() } else { builder }.build()?;
+    let at = args.trust.at;
     let bytes = read_bounded(&args.chain)?;
     let outcome = match pem::certificates(&bytes) {
         Ok(list) => {
             let (leaf, rest) = list.split_first().ok_or("the chain file holds no certificate")?;
-            verifier.verify_chain(leaf, rest, args.at)
+            verifier.verify_chain(leaf, rest, at)
         }
         // Not PEM: judged as DER, so that the verdict names the rule.
-        Err(_) => verifier.verify_chain(&bytes, &[], args.at),
+        Err(_) => verifier.verify_chain(&bytes, &[], at),
     };
     if args.json {
-        println!("{}", report(&outcome, args.at));
+        println!("{}", report(&outcome, at));
     } else {
         match &outcome {
             Ok(chain) => print!("{}", picture(chain)),
@@ -65,28 +92,8 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
     Ok(if outcome.is_ok() { Verdict::Good } else { Verdict::Bad })
 }
 
-fn verifier(args: &Args) -> Result<OfflineVerifier, Failure> {
-    let mut builder = OfflineVerifier::builder().max_intermediates(args.max_intermediates);
-    for path in &args.anchor {
-        for der in certificates(path)? {
-            builder = builder.root(der);
-        }
-    }
-    for path in &args.intermediates {
-        for der in certificates(path)? {
-            builder = builder.intermediate(der);
-        }
-    }
-    if let Some(usage) = args.eku {
-        builder = builder.extended_key_usage(usage);
-    }
-    if args.authority {
-        builder = builder.authority();
-    }
-    Ok(builder.build()?)
-}
-
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+/// The certificates of a file, PEM or DER.
+pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     pem::certificates(&read_bounded(path)?).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
@@ -189,16 +196,7 @@ pub fn report(outcome: &Result<VerifiedChain, Refusal>, at: At) -> Value {
             "verdict": "good",
             "at": time_text(at),
             "window": { "not_before": show_time(chain.window().not_before()), "not_after": show_time(chain.window().not_after()) },
-            "chain": roles(chain).into_iter().map(|(role, c)| json!({
-                "role": role.to_string(),
-                "subject": c.subject().to_string(),
-                "issuer": c.issuer().to_string(),
-                "serial": hex::encode(c.serial()),
-                "sha256": hex::encode(Sha256::digest(c.der())),
-                "key": keys::classify(c.spki_der()).map_or_else(|_| "?".into(), |a| a.to_string()),
-                "not_before": show_time(c.validity().not_before()),
-                "not_after": show_time(c.validity().not_after()),
-            })).collect::<Vec<_>>(),
+            "chain": chain_json(chain),
         }),
         Err(refusal) => json!({
             "version": 1,
@@ -214,4 +212,21 @@ pub fn report(outcome: &Result<VerifiedChain, Refusal>, at: At) -> Value {
             },
         }),
     }
+}
+
+/// The certificates of a chain as JSON, leaf first.
+pub fn chain_json(chain: &VerifiedChain) -> Value {
+    let one = |(role, c): (Role, &ReadCertificate)| {
+        json!({
+            "role": role.to_string(),
+            "subject": c.subject().to_string(),
+            "issuer": c.issuer().to_string(),
+            "serial": hex::encode(c.serial()),
+            "sha256": hex::encode(Sha256::digest(c.der())),
+            "key": keys::classify(c.spki_der()).map_or_else(|_| "?".into(), |a| a.to_string()),
+            "not_before": show_time(c.validity().not_before()),
+            "not_after": show_time(c.validity().not_after()),
+        })
+    };
+    roles(chain).into_iter().map(one).collect()
 }

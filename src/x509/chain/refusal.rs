@@ -140,7 +140,8 @@ impl Refusal {
 }
 
 /// A broken rule before it is known which certificate is meant.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason} [{rule}, {clause}]")]
 pub struct Broken {
     pub(super) rule: Rule,
     pub(super) clause: &'static str,
