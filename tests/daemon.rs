@@ -144,3 +144,28 @@ fn a_second_daemon_on_the_same_store_exits() {
     assert!(text(&out).contains("in use by another process"), "{}", text(&out));
     expect_good(factory.fixture.sealwright(&["status", "--socket", "sealwright.sock"]));
 }
+
+#[test]
+fn sigterm_finishes_the_request_in_hand() {
+    use std::io::{Read, Write};
+    let mut factory = Factory::running();
+    let csr = std::fs::read_to_string(factory.request("a")).unwrap();
+    let body = body("r-1", "generic-device", "unit-1", &csr);
+    let mut stream = std::os::unix::net::UnixStream::connect(factory.path("sealwright.sock")).unwrap();
+    let (first, rest) = body.split_at(body.len() / 2);
+    write!(stream, "POST /v1/certificates HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{first}", body.len()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let finishing = std::thread::spawn(move || {
+        factory.stop();
+        factory
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    stream.write_all(rest.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let mut factory = finishing.join().unwrap();
+    assert!(!factory.path("sealwright.sock").exists());
+    factory.start();
+    assert_eq!(factory.status()["certificates"], 1);
+}
