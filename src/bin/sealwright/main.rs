@@ -7,11 +7,13 @@ mod ceremony;
 mod enroll;
 mod keys;
 mod log;
+mod logged;
 mod pin;
 mod policy;
 mod provision;
 mod status;
 mod verify;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Command {
     Status(status::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
+    /// Witness the checkpoints of logs, and ask witnesses for cosignatures.
+    Witness(witness::Args),
     /// Check a log on a machine that trusts nobody.
     Audit(audit::Args),
     /// Look into the transparency log, prove an entry, mirror the log.
@@ -79,6 +83,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Log(args) => log::run(args),
     }

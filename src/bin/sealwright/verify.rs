@@ -35,6 +35,8 @@ pub struct Args {
     /// Intermediates in the path at most.
     #[arg(long, default_value_t = 4, value_name = "N")]
     max_intermediates: usize,
+    #[command(flatten)]
+    logged: crate::logged::Logged,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -54,15 +56,24 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         // Not PEM: judged as DER, so that the verdict names the rule.
         Err(_) => verifier.verify_chain(&bytes, &[], args.at),
     };
+    let logged = match &outcome {
+        Ok(chain) => args.logged.verify(chain.leaf().der())?,
+        Err(_) => None,
+    };
     if args.json {
-        println!("{}", report(&outcome, args.at));
+        let mut value = report(&outcome, args.at);
+        if let Some(logged) = &logged {
+            value["log"] = crate::logged::report(logged);
+        }
+        println!("{value}");
     } else {
         match &outcome {
-            Ok(chain) => print!("{}", picture(chain)),
+            Ok(chain) => print!("{}{}", picture(chain), logged.as_ref().map_or(String::new(), crate::logged::line)),
             Err(refusal) => print!("{}", explanation(refusal)),
         }
     }
-    Ok(if outcome.is_ok() { Verdict::Good } else { Verdict::Bad })
+    let good = outcome.is_ok() && !matches!(logged, Some(Err(_)));
+    Ok(if good { Verdict::Good } else { Verdict::Bad })
 }
 
 fn verifier(args: &Args) -> Result<OfflineVerifier, Failure> {
