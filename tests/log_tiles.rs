@@ -54,7 +54,7 @@ fn a_verifier_written_from_the_specifications_accepts_log_and_proof() {
             std::fs::write(dir.path().join("p"), proof.to_string()).unwrap();
             std::fs::write(dir.path().join("c"), der).unwrap();
             command.arg(dir.path().join("p")).arg(dir.path().join("c"));
-            assert_eq!(verify_certificate(der, &Proof::parse(proof.to_string().as_bytes()).unwrap(), &key.public).unwrap().index, index);
+            assert_eq!(verify_certificate(der, &Proof::parse(proof.to_string().as_bytes()).unwrap(), &key.trust()).unwrap().index, index);
         }
         let out = command.output().unwrap();
         let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
@@ -72,19 +72,19 @@ fn a_proof_holds_for_its_certificate_key_and_every_bit_alone() {
     let signed = key.sign(&log);
     let text = Proof::make(log.reader(), 4, &signed).unwrap().to_string();
     let der = vec![4u8; 24];
-    let proved = verify_certificate(&der, &Proof::parse(text.as_bytes()).unwrap(), &key.public).unwrap();
+    let proved = verify_certificate(&der, &Proof::parse(text.as_bytes()).unwrap(), &key.trust()).unwrap();
     assert_eq!((proved.index, proved.entry.time_ms(), proved.entry.policy()), (4, 1_700_000_000_004, Some(&[2; 32])));
-    assert!(verify_certificate(&[5; 24], &Proof::parse(text.as_bytes()).unwrap(), &key.public).is_err());
-    assert!(verify_certificate(&der, &Proof::parse(text.as_bytes()).unwrap(), &LogKey::generate().public).is_err());
+    assert!(verify_certificate(&[5; 24], &Proof::parse(text.as_bytes()).unwrap(), &key.trust()).is_err());
+    assert!(verify_certificate(&der, &Proof::parse(text.as_bytes()).unwrap(), &LogKey::generate().trust()).is_err());
     for at in 0..text.len() {
         let mut bad = text.as_bytes().to_vec();
         bad[at] ^= 1;
-        let verdict = Proof::parse(&bad).and_then(|p| verify_certificate(&der, &p, &key.public));
+        let verdict = Proof::parse(&bad).and_then(|p| verify_certificate(&der, &p, &key.trust()));
         assert!(verdict.is_err(), "byte {at}");
     }
     // A refusal cannot be passed off as a certificate.
     let refusal = Proof::make(log.reader(), 3, &signed).unwrap();
-    assert!(verify_certificate(b"rule-3", &refusal, &key.public).is_err());
+    assert!(verify_certificate(b"rule-3", &refusal, &key.trust()).is_err());
 }
 
 #[test]

@@ -95,6 +95,14 @@ impl SignedCheckpoint {
         time.ok_or_else(|| LogError::malformed("witness key", "it is not a cosignature key (type 4)"))
     }
 
+    /// Takes over the signature lines of another note of the same checkpoint, unverified ones too.
+    pub fn join(&mut self, other: &Self) -> Result<(), LogError> {
+        if other.checkpoint != self.checkpoint {
+            return Err(LogError::malformed("checkpoint", "the signatures are of another one"));
+        }
+        other.note.signatures().iter().try_for_each(|line| self.note.add(line.clone()))
+    }
+
     /// What is signed.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

@@ -16,7 +16,9 @@ pub mod proof;
 pub mod reader;
 pub mod tile;
 pub mod tiles;
+pub mod trust;
 pub mod vkey;
+pub mod witness;
 
 use std::io;
 use std::path::{Path, PathBuf};

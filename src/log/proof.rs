@@ -6,7 +6,7 @@ use super::entry::{self, Entry, Event};
 use super::merkle::{self, Hash, MAX_PROOF};
 use super::note::{MAX_NOTE, Note};
 use super::reader::TileReader;
-use super::vkey::VerifierKey;
+use super::trust::{Accepted, TrustPolicy};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
@@ -33,8 +33,10 @@ pub struct Proved {
     pub index: u64,
     /// The entry.
     pub entry: Entry,
-    /// The checkpoint that covers it; cosignatures in it are not verified.
+    /// The checkpoint that covers it.
     pub checkpoint: SignedCheckpoint,
+    /// Witnesses of the trust policy that cosigned it, with their time in Unix seconds.
+    pub witnesses: Vec<(String, u64)>,
 }
 
 impl Proof {
@@ -82,12 +84,12 @@ impl Proof {
         &self.extra
     }
 
-    /// Verifies that `leaf` is in the log at this proof's index, under a checkpoint signed by `key`.
-    pub fn verify(&self, leaf: &[u8], key: &VerifierKey) -> Result<SignedCheckpoint, LogError> {
-        let signed = SignedCheckpoint::from_note(self.note.clone(), key)?;
-        let c = signed.checkpoint();
+    /// Verifies that `leaf` is in the log at this proof's index, under a checkpoint that `trust` accepts.
+    pub fn verify(&self, leaf: &[u8], trust: &TrustPolicy) -> Result<Accepted, LogError> {
+        let accepted = trust.accept(&self.note)?;
+        let c = accepted.checkpoint.checkpoint();
         merkle::verify_inclusion(self.index, c.size(), &merkle::leaf_hash(leaf), &self.hashes, &c.root())?;
-        Ok(signed)
+        Ok(accepted)
     }
 }
 
@@ -105,13 +107,13 @@ impl std::fmt::Display for Proof {
 
 /// Verifies offline that a certificate (DER) was logged as issued: rebuilds the leaf from the
 /// proof's extra data and the certificate, follows the inclusion proof to the root and checks
-/// the log's signature over it. The result names time, policy and checkpoint.
-pub fn verify_certificate(certificate: &[u8], proof: &Proof, key: &VerifierKey) -> Result<Proved, LogError> {
+/// the signatures over it against `trust`. The result names time, policy, checkpoint and witnesses.
+pub fn verify_certificate(certificate: &[u8], proof: &Proof, trust: &TrustPolicy) -> Result<Proved, LogError> {
     let wrong = |reason: &str| LogError::WrongCertificate(reason.to_owned());
     let entry = entry::from_header(&proof.extra, certificate)?;
     if !matches!(entry.event(), Event::Issued(_) | Event::CeremonyImported(_)) {
         return Err(wrong("the proof is of another kind of event"));
     }
-    let checkpoint = proof.verify(&entry.encode(), key)?;
-    Ok(Proved { index: proof.index, entry, checkpoint })
+    let Accepted { checkpoint, witnesses } = proof.verify(&entry.encode(), trust)?;
+    Ok(Proved { index: proof.index, entry, checkpoint, witnesses })
 }

@@ -5,6 +5,7 @@ use p256::ecdsa::signature::Signer;
 use sealwright::log::checkpoint::SignedCheckpoint;
 use sealwright::log::entry::{Commitment, CrlFacts, Entry, Event};
 use sealwright::log::tiles::TileLog;
+use sealwright::log::trust::TrustPolicy;
 use sealwright::log::vkey::VerifierKey;
 use sealwright::types::{Fingerprint, Serial};
 use std::collections::BTreeMap;
@@ -29,6 +30,10 @@ impl LogKey {
         Self { public: VerifierKey::ecdsa(ORIGIN, spki.as_bytes()).unwrap(), secret }
     }
 
+    pub fn trust(&self) -> TrustPolicy {
+        TrustPolicy::of_log(self.public.clone())
+    }
+
     pub fn sign(&self, log: &TileLog) -> SignedCheckpoint {
         let checkpoint = log.checkpoint().unwrap();
         let signature: p256::ecdsa::DerSignature = self.secret.sign(checkpoint.text().as_bytes());
@@ -49,6 +54,7 @@ impl TestCa {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages.push(rcgen::KeyUsagePurpose::KeyCertSign);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2050, 1, 1);
         let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
@@ -61,6 +67,8 @@ impl TestCa {
         params.serial_number = Some(rcgen::SerialNumber::from((serial + 0x4000_0000_0000_0000).to_be_bytes().to_vec()));
         params.not_before = rcgen::date_time_ymd(2023, 11, 14);
         params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        params.key_usages.push(rcgen::KeyUsagePurpose::DigitalSignature);
+        params.use_authority_key_identifier_extension = true;
         params.signed_by(&self.device, &self.issuer).unwrap().der().to_vec()
     }
 }

@@ -9,11 +9,13 @@ mod enroll;
 mod keys;
 mod lint;
 mod log;
+mod logged;
 mod pin;
 mod policy;
 mod provision;
 mod status;
 mod verify;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -46,6 +48,8 @@ enum Command {
     Artifact(artifact::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
+    /// Witness the checkpoints of logs, and ask witnesses for cosignatures.
+    Witness(witness::Args),
     /// Check a log on a machine that trusts nobody.
     Audit(audit::Args),
     /// Look into the transparency log, prove an entry, mirror the log.
@@ -87,6 +91,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Status(args) => status::run(args),
         Command::Artifact(args) => artifact::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Log(args) => log::run(args),
     }

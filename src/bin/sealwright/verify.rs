@@ -22,6 +22,8 @@ pub struct Args {
     /// The leaf is an authority (intermediate or root), not a device.
     #[arg(long)]
     authority: bool,
+    #[command(flatten)]
+    logged: crate::logged::Logged,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -81,15 +83,24 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         // Not PEM: judged as DER, so that the verdict names the rule.
         Err(_) => verifier.verify_chain(&bytes, &[], at),
     };
+    let logged = match &outcome {
+        Ok(chain) => args.logged.verify(chain.leaf().der())?,
+        Err(_) => None,
+    };
     if args.json {
-        println!("{}", report(&outcome, at));
+        let mut value = report(&outcome, at);
+        if let Some(logged) = &logged {
+            value["log"] = crate::logged::report(logged);
+        }
+        println!("{value}");
     } else {
         match &outcome {
-            Ok(chain) => print!("{}", picture(chain)),
+            Ok(chain) => print!("{}{}", picture(chain), logged.as_ref().map_or(String::new(), crate::logged::line)),
             Err(refusal) => print!("{}", explanation(refusal)),
         }
     }
-    Ok(if outcome.is_ok() { Verdict::Good } else { Verdict::Bad })
+    let good = outcome.is_ok() && !matches!(logged, Some(Err(_)));
+    Ok(if good { Verdict::Good } else { Verdict::Bad })
 }
 
 /// The certificates of a file, PEM or DER.
