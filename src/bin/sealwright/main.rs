@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 good, 1 bad verdict, 2 usage or environment.
 
+mod bench;
 mod ceremony;
 mod enroll;
 mod keys;
@@ -36,6 +37,8 @@ enum Command {
     Provision(provision::Args),
     /// Show how the daemon is.
     Status(status::Args),
+    /// Measure issuance on this machine against the limits of token, processor and disk.
+    Bench(bench::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
 }
@@ -72,6 +75,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
     }
 }
