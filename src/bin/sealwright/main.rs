@@ -4,6 +4,7 @@
 
 mod artifact;
 mod audit;
+mod bench;
 mod ceremony;
 mod enroll;
 mod keys;
@@ -46,6 +47,8 @@ enum Command {
     Status(status::Args),
     /// Sign files with a device key, and verify them offline.
     Artifact(artifact::Args),
+    /// Measure issuance on this machine against the limits of token, processor and disk.
+    Bench(bench::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
     Verify(verify::Args),
     /// Witness the checkpoints of logs, and ask witnesses for cosignatures.
@@ -90,6 +93,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Witness(args) => witness::run(args),
         Command::Audit(args) => audit::run(args),
