@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         self.next_element().filter(|e| e.tag == tag).ok_or(CompressError::Structure(what))
     }
 
-    fn into(&self, element: &Element) -> Walk<'a> {
+    fn inside(&self, element: &Element) -> Walk<'a> {
         Walk::over(self.bytes, element.content.clone())
     }
 
@@ -92,26 +92,26 @@ impl Layout {
     pub fn of(der: &[u8]) -> Result<Self, CompressError> {
         let mut outer = Walk::over(der, 0..der.len());
         let certificate = outer.expect(SEQUENCE, "not a certificate")?;
-        let mut parts = outer.into(&certificate);
+        let mut parts = outer.inside(&certificate);
         let tbs = parts.expect(SEQUENCE, "no TBSCertificate")?;
         parts.expect(SEQUENCE, "no signature algorithm")?;
         let signature = parts.expect(BIT_STRING, "no signature")?;
         if !outer.ended() || !parts.ended() {
             return Err(CompressError::Structure("octets follow the certificate"));
         }
-        let mut fields = parts.into(&tbs);
+        let mut fields = parts.inside(&tbs);
         fields.expect(0xa0, "not a version 3 certificate")?;
         let serial = fields.expect(INTEGER, "no serial number")?.content;
         fields.expect(SEQUENCE, "no inner signature algorithm")?;
         fields.expect(SEQUENCE, "no issuer")?;
         let validity = fields.expect(SEQUENCE, "no validity")?;
-        let mut times = fields.into(&validity);
+        let mut times = fields.inside(&validity);
         let mut time = || times.next_element().filter(|e| matches!(e.tag, 0x17 | 0x18)).ok_or(CompressError::Structure("bad validity"));
         let (not_before, not_after) = (time()?.content, time()?.content);
         let subject = fields.expect(SEQUENCE, "no subject")?;
-        let subject_values = attribute_values(&mut fields.into(&subject))?;
+        let subject_values = attribute_values(&mut fields.inside(&subject))?;
         let spki = fields.expect(SEQUENCE, "no public key")?;
-        let public_key = point(&mut fields.into(&spki), der)?;
+        let public_key = point(&mut fields.inside(&spki), der)?;
         let mut layout = Self {
             tbs: tbs.whole,
             serial,
@@ -126,9 +126,9 @@ impl Layout {
         };
         if !fields.ended() {
             let wrapper = fields.expect(0xa3, "unique identifiers are not supported")?;
-            let mut inner = fields.into(&wrapper);
+            let mut inner = fields.inside(&wrapper);
             let list = inner.expect(SEQUENCE, "no extensions")?;
-            layout.extensions(&mut inner.into(&list))?;
+            layout.extensions(&mut inner.inside(&list))?;
         }
         Ok(layout)
     }
@@ -137,7 +137,7 @@ impl Layout {
         const BAD: &str = "malformed extension";
         while !list.ended() {
             let extension = list.expect(SEQUENCE, BAD)?;
-            let mut fields = list.into(&extension);
+            let mut fields = list.inside(&extension);
             let oid = fields.expect(0x06, BAD)?;
             let mut value = fields.next_element().ok_or(CompressError::Structure(BAD))?;
             if value.tag == BOOLEAN {
@@ -146,13 +146,13 @@ impl Layout {
             if value.tag != OCTET_STRING {
                 return Err(CompressError::Structure(BAD));
             }
-            let mut inner = fields.into(&value);
+            let mut inner = fields.inside(&value);
             match list.bytes.get(oid.content).unwrap_or_default() {
                 SUBJECT_KEY_ID => self.subject_key_id = Some(inner.expect(OCTET_STRING, BAD)?.content),
                 SUBJECT_ALT_NAME => self.alternative_names = Some(value.content),
                 AUTHORITY_KEY_ID => {
                     let body = inner.expect(SEQUENCE, BAD)?;
-                    let mut body = inner.into(&body);
+                    let mut body = inner.inside(&body);
                     self.authority_key_id = body.next_element().filter(|e| e.tag == 0x80 && body.ended()).map(|e| e.content);
                 }
                 _ => {}
@@ -167,10 +167,10 @@ fn attribute_values(names: &mut Walk<'_>) -> Result<Vec<Range<usize>>, CompressE
     let mut values = Vec::new();
     while !names.ended() {
         let set = names.expect(SET, BAD)?;
-        let mut attributes = names.into(&set);
+        let mut attributes = names.inside(&set);
         while !attributes.ended() {
             let attribute = attributes.expect(SEQUENCE, BAD)?;
-            let mut pair = attributes.into(&attribute);
+            let mut pair = attributes.inside(&attribute);
             pair.expect(0x06, BAD)?;
             values.push(pair.next_element().ok_or(CompressError::Structure(BAD))?.content);
         }

@@ -81,6 +81,7 @@ pub struct Template {
     layout: Layout,
     varies: Varies,
     serial: SerialSource,
+    key_id: Option<Range<usize>>,
     template_id: u8,
     chain_id: u8,
 }
@@ -96,7 +97,9 @@ impl Template {
         let serial = slice(der, &layout.serial);
         let derived = serial_from_key(slice(der, &layout.public_key), &dates, serial.len());
         let source = if derived == serial { SerialSource::PublicKeyHash } else { SerialSource::Stored };
-        let template = Self { der: der.to_vec(), layout, varies, serial: source, template_id, chain_id };
+        let identifier = key_identifier(slice(der, &layout.public_key));
+        let key_id = layout.subject_key_id.clone().filter(|range| slice(der, range) == identifier);
+        let template = Self { der: der.to_vec(), layout, varies, serial: source, key_id, template_id, chain_id };
         template.compress(der, [0, 0]).map(|_| template)
     }
 
@@ -120,14 +123,21 @@ impl Template {
         (self.template_id, self.chain_id)
     }
 
-    /// Ranges of the certificate that the chip stores, in order: serial number (unless derived), subject values,
-    /// alternative names.
+    /// The subjectKeyIdentifier, when it is SHA-1 of the key (RFC 5280 §4.2.1.2 method 1) and so needs no storage.
+    pub fn derived_key_id(&self) -> Option<&Range<usize>> {
+        self.key_id.as_ref()
+    }
+
+    /// Ranges of the certificate that the chip stores, in order: serial number and subjectKeyIdentifier (unless
+    /// derived from the key), subject values, alternative names.
     pub fn stored(&self) -> Vec<Range<usize>> {
         if self.varies == Varies::Nothing {
             return Vec::new();
         }
         let serial = Some(self.layout.serial.clone()).filter(|_| self.serial == SerialSource::Stored);
-        serial.into_iter().chain(self.layout.subject_values.clone()).chain(self.layout.alternative_names.clone()).collect()
+        let key_id = self.layout.subject_key_id.clone().filter(|_| self.key_id.is_none());
+        let identity = self.layout.subject_values.iter().cloned().chain(self.layout.alternative_names.clone());
+        serial.into_iter().chain(key_id).chain(identity).collect()
     }
 
     /// Octets that [`Self::stored`] takes on the chip.
@@ -172,9 +182,8 @@ impl Template {
         let validity = dates.validity()?;
         put(&mut tbs, &layout.not_before, &time_text(validity.not_before(), layout.not_before.len())?)?;
         put(&mut tbs, &layout.not_after, &time_text(validity.not_after(), layout.not_after.len())?)?;
-        if let Some(range) = layout.subject_key_id.as_ref().filter(|r| r.len() == 20) {
-            let identifier = Sha1::new().chain_update([4]).chain_update(public_key).finalize();
-            put(&mut tbs, range, &identifier)?;
+        if let Some(range) = &self.key_id {
+            put(&mut tbs, range, &key_identifier(public_key))?;
         }
         if self.serial == SerialSource::PublicKeyHash {
             let serial = serial_from_key(public_key, &dates, layout.serial.len());
@@ -208,6 +217,10 @@ pub fn serial_from_key(public_key: &[u8], dates: &Dates, length: usize) -> Vec<u
     serial
 }
 
+fn key_identifier(public_key: &[u8]) -> [u8; 20] {
+    Sha1::new().chain_update([4]).chain_update(public_key).finalize().into()
+}
+
 fn slice<'a>(der: &'a [u8], range: &Range<usize>) -> &'a [u8] {
     der.get(range.clone()).unwrap_or_default()
 }
@@ -226,7 +239,8 @@ fn finish(filled: &[u8], layout: &Layout, signature: &[u8]) -> Result<Vec<u8>, C
 }
 
 fn raw_signature(bit_string: &[u8]) -> Result<[u8; 64], CompressError> {
-    const BAD: CompressError = CompressError::Structure("the signature is not ECDSA on P-256; the issuer of element certificates needs such a key");
+    const BAD: CompressError =
+        CompressError::Structure("the signature is not ECDSA on P-256; the issuer of element certificates needs such a key");
     let bits = der::asn1::BitStringRef::from_der(bit_string).map_err(|_| BAD)?;
     let signature = bits.as_bytes().and_then(|b| p256::ecdsa::Signature::from_der(b).ok()).ok_or(BAD)?;
     signature.to_bytes().as_slice().try_into().map_err(|_| BAD)
