@@ -4,6 +4,7 @@
 
 mod audit;
 mod ceremony;
+mod emulate;
 mod enroll;
 mod keys;
 mod lint;
@@ -35,6 +36,8 @@ enum Command {
     Lint(lint::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
+    /// Be a secure element for tests: an ATECC608 on a TCP port or a pseudo-terminal.
+    Emulate(emulate::Args),
     /// Ask the daemon for one certificate.
     Enroll(enroll::Args),
     /// Provision secure elements against the daemon.
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Ceremony(args) => ceremony::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Emulate(args) => emulate::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
