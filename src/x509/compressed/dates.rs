@@ -76,6 +76,11 @@ impl Dates {
         })
     }
 
+    /// Whole years to expiry; 0 for no expiration.
+    pub fn years(&self) -> u8 {
+        u8::try_from(self.years).unwrap_or(0)
+    }
+
     /// Format version: 0 where it suffices, else 1.
     pub fn format(&self) -> u8 {
         u8::from(self.year > FORMAT_0_LAST_YEAR || self.years > FORMAT_0_MOST_YEARS)

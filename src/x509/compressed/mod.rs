@@ -7,9 +7,11 @@
 //! returns is known to come back.
 
 mod dates;
+mod file;
 mod layout;
 
 pub use dates::Dates;
+pub use file::MAX_TEMPLATE_BYTES;
 pub use layout::Layout;
 
 use crate::types::Validity;
@@ -111,6 +113,11 @@ impl Template {
     /// Where its parts lie.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whole years from notBefore to notAfter of the template's certificate; 0 for no expiration.
+    pub fn years(&self) -> Result<u8, CompressError> {
+        Dates::from_validity(&read_validity(&self.der, &self.layout)?).map(|dates| dates.years())
     }
 
     /// Where verifiers take the serial number from.
