@@ -132,3 +132,33 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         assert!(template.compress(&der[..cut], [0, 0]).is_err());
     }
 }
+
+/// Certificates that the vendor's library compressed and rebuilt on a chip; origin in the file.
+#[test]
+fn the_vendors_vectors_agree() {
+    #[derive(serde::Deserialize)]
+    struct Vectors {
+        signer_id: String,
+        vectors: Vec<Vector>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        certificate: String,
+        compressed: String,
+        stored: String,
+        years: u8,
+    }
+    let file: Vectors = serde_json::from_str(include_str!("vectors/compressed-certificates.json")).unwrap();
+    let signer_id = hex::decode(&file.signer_id).unwrap().try_into().unwrap();
+    assert_eq!(file.vectors.len(), 10);
+    for vector in &file.vectors {
+        let der = hex::decode(&vector.certificate).unwrap();
+        let template = Template::from_certificate(&der, Varies::Identity, 3, 1).unwrap();
+        assert_eq!(template.years().unwrap(), vector.years);
+        let compressed = template.compress(&der, signer_id).unwrap();
+        assert_eq!(hex::encode(compressed.octets), vector.compressed);
+        assert_eq!(hex::encode(&compressed.stored), vector.stored);
+        assert_eq!(compressed.octets[70] & 0x0f, u8::from(vector.years > 31));
+        assert_eq!(Template::parse(&template.to_text()).unwrap(), template);
+    }
+}

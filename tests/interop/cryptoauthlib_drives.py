@@ -202,4 +202,5 @@ def main():
     print("cryptoauthlib drives the emulator: every call agreed")
 
 
-main()
+if __name__ == "__main__":
+    main()

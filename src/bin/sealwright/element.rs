@@ -37,6 +37,9 @@ enum Task {
     Profile {
         /// Chip profile (TOML).
         file: PathBuf,
+        /// Print the configuration zone instead, hexadecimal, zero where the profile decides nothing.
+        #[arg(long)]
+        image: bool,
     },
     /// Make a template from an issued certificate.
     Template {
@@ -106,7 +109,8 @@ enum Task {
 pub fn run(args: Args) -> Result<Verdict, Failure> {
     match args.task {
         Task::Show { bus, chip, json } => return show(&bus, &chip, json),
-        Task::Profile { file } => {
+        Task::Profile { file, image: true } => println!("{}", hex::encode(chip_profile(&file)?.applied_to(&[0; 128]))),
+        Task::Profile { file, image: false } => {
             let profile = chip_profile(&file)?;
             println!("{}: {} ({}), device key in slot {}", profile.name(), profile.model(), profile.description(), profile.key_slot());
             profile.storage().iter().for_each(|(storage, slot)| println!("slot {slot}: {storage}"));
