@@ -1,6 +1,7 @@
 //! Pure DER in, DER out: requests, to-be-signed certificates, lint, path validation.
 
 pub mod chain;
+pub mod compressed;
 pub mod csr;
 pub mod facts;
 pub mod keys;

@@ -6,6 +6,8 @@ mod artifact;
 mod audit;
 mod bench;
 mod ceremony;
+mod element;
+mod emulate;
 mod enroll;
 mod keys;
 mod lint;
@@ -39,6 +41,10 @@ enum Command {
     Lint(lint::Args),
     /// List and check the keys of a token.
     Keys(keys::Args),
+    /// Look at chips and chip profiles, and turn certificates into what chips store.
+    Element(element::Args),
+    /// Be a secure element for tests: an ATECC608 on a TCP port or a pseudo-terminal.
+    Emulate(emulate::Args),
     /// Ask the daemon for one certificate.
     Enroll(enroll::Args),
     /// Provision secure elements against the daemon.
@@ -89,6 +95,8 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Ceremony(args) => ceremony::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Element(args) => element::run(args),
+        Command::Emulate(args) => emulate::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),

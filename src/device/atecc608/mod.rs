@@ -1,6 +1,7 @@
 //! ATECC608 driver: packets, commands and the provisioning steps over any transport.
 
 pub mod command;
+pub mod definition;
 mod driver;
 mod link;
 pub mod packet;

@@ -1,8 +1,16 @@
 //! Bytes to and from one element: the boundary between the driver and a bus.
 
 mod emulated;
+mod i2c;
+pub mod kit;
+mod open;
+mod simulator;
 
 pub use emulated::EmulatedTransport;
+pub use i2c::I2cTransport;
+pub use kit::KitTransport;
+pub use open::open;
+pub use simulator::SimulatorTransport;
 
 use std::time::Duration;
 
