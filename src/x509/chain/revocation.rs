@@ -36,10 +36,17 @@ pub struct ReadCrl {
     signature: Vec<u8>,
     this_update: i64,
     next_update: i64,
+    place: Place,
+    revoked: BTreeMap<Vec<u8>, CrlReason>,
+}
+
+/// Where a CRL stands among the CRLs of its issuer; numbers are big endian without leading zeros.
+#[derive(Clone, Debug)]
+struct Place {
     number: Vec<u8>,
+    /// For a delta, the number of the CRL that it was made for.
     base: Option<Vec<u8>>,
     scope: Scope,
-    revoked: BTreeMap<Vec<u8>, CrlReason>,
 }
 
 /// Which certificates a CRL speaks about.
@@ -67,20 +74,20 @@ impl ReadCrl {
         let next = body.next_update.ok_or_else(|| Broken::new(Rule::Encoding, "RFC 5280 §5.1.2.5", "the CRL has no nextUpdate"))?;
         let (this_update, next_update) = (tbs::seconds(&body.this_update), tbs::seconds(&next));
         require(this_update < next_update, Rule::Encoding, "RFC 5280 §5.1.2.5", "nextUpdate is not later than thisUpdate")?;
-        let (number, base, scope) = read_extensions(body)?;
+        let place = read_extensions(body)?;
         let mut revoked = BTreeMap::new();
         for entry in body.revoked_certificates.iter().flatten() {
             let fresh = revoked.insert(entry.serial_number.as_bytes().to_vec(), read_entry(entry)?).is_none();
             require(fresh, Rule::Encoding, "RFC 5280 §5.1.2.6", "a serial number is listed twice")?;
         }
         let tbs_der = body.to_der().map_err(encoding)?;
-        Ok(Self { issuer: body.issuer.clone(), tbs_der, algorithm, signature, this_update, next_update, number, base, scope, revoked })
+        Ok(Self { issuer: body.issuer.clone(), tbs_der, algorithm, signature, this_update, next_update, place, revoked })
     }
 
     /// Whether this CRL speaks about `certificate`: same issuer name, and within its scope.
     fn covers(&self, certificate: &ReadCertificate) -> bool {
-        let kind = if certificate.is_authority() { !self.scope.users_only } else { !self.scope.authorities_only };
-        let point = self.scope.point.as_ref().is_none_or(|own| {
+        let kind = if certificate.is_authority() { !self.place.scope.users_only } else { !self.place.scope.authorities_only };
+        let point = self.place.scope.point.as_ref().is_none_or(|own| {
             let points = certificate.extensions.crl_points.iter().filter_map(|p| p.distribution_point.as_ref());
             points.into_iter().any(|theirs| points_meet(own, theirs))
         });
@@ -103,8 +110,8 @@ impl ReadCrl {
     /// RFC 5280 §5.2.4: a delta completes a base of the same scope that is at least as new as the
     /// one it was made for, and older than itself.
     fn completes(&self, base: &ReadCrl) -> bool {
-        let made_for = self.base.as_ref().is_some_and(|own| compare(own, &base.number).is_le());
-        made_for && self.scope == base.scope && compare(&self.number, &base.number).is_ge()
+        let made_for = self.place.base.as_ref().is_some_and(|own| compare(own, &base.place.number).is_le());
+        made_for && self.place.scope == base.place.scope && compare(&self.place.number, &base.place.number).is_ge()
     }
 }
 
@@ -121,7 +128,7 @@ fn points_meet(a: &DistributionPointName, b: &DistributionPointName) -> bool {
     }
 }
 
-fn read_extensions(body: &TbsCertList) -> Result<(Vec<u8>, Option<Vec<u8>>, Scope), Broken> {
+fn read_extensions(body: &TbsCertList) -> Result<Place, Broken> {
     let (mut number, mut base, mut scope) = (None, None, Scope::default());
     let mut seen = std::collections::BTreeSet::new();
     for extension in body.crl_extensions.iter().flatten() {
@@ -139,7 +146,7 @@ fn read_extensions(body: &TbsCertList) -> Result<(Vec<u8>, Option<Vec<u8>>, Scop
         }
     }
     let number = number.ok_or_else(|| Broken::new(Rule::Extension, "RFC 5280 §5.2.3", "the CRL has no number"))?;
-    Ok((number, base, scope))
+    Ok(Place { number, base, scope })
 }
 
 fn read_scope(point: IssuingDistributionPoint) -> Result<Scope, Broken> {
@@ -189,14 +196,15 @@ pub(super) fn check(
     at: At,
 ) -> Result<(), Broken> {
     let applicable: Vec<&ReadCrl> = crls.iter().filter(|c| c.covers(certificate) && c.signed_by(issuer)).collect();
-    let bases = || applicable.iter().filter(|c| c.base.is_none());
+    let bases = || applicable.iter().filter(|c| c.place.base.is_none());
     let mut known = false;
     for base in bases() {
         let deltas = applicable.iter().filter(|c| c.completes(base));
-        let newest = deltas.max_by(|a, b| compare(&a.number, &b.number));
+        let newest = deltas.max_by(|a, b| compare(&a.place.number, &b.place.number));
         let listed = newest.and_then(|delta| delta.revoked.get(&certificate.serial)).or_else(|| base.revoked.get(&certificate.serial));
         // A newer CRL of the same scope has the last word, e.g. after a hold was lifted.
-        let outdated = bases().any(|other| other.scope == base.scope && compare(&other.number, &base.number).is_gt());
+        let outdated =
+            bases().any(|other| other.place.scope == base.place.scope && compare(&other.place.number, &base.place.number).is_gt());
         if let Some(reason) = listed.filter(|r| !outdated && **r != CrlReason::RemoveFromCRL) {
             let text = format!("revoked ({reason:?}) by the CRL of {}", show_time(newest.map_or(base.this_update, |d| d.this_update)));
             return Err(Broken::new(Rule::Revocation, "RFC 5280 §6.3.3", text));
