@@ -112,6 +112,14 @@ fn bad_chains_are_refused_by_the_right_rule_and_the_other_judges_are_on_record()
     pki.sub("barred", "root", &format!("{SUB}nameConstraints=critical,excluded;DNS:example\n"));
     device("excluded", "barred", DEVICE);
     check("among the excluded names", &["barred"], "excluded", Rule::Name, "----");
+    pki.sub("loose", "root", &SUB.replace("basicConstraints=critical,", "basicConstraints="));
+    device("underloose", "loose", DEVICE);
+    check("basicConstraints not critical", &["loose"], "underloose", Rule::Extension, "-+-+");
+    pki.sub("policied", "root", &format!("{SUB}policyConstraints=requireExplicitPolicy:0\n"));
+    device("underpolicied", "policied", DEVICE);
+    check("policyConstraints", &["policied"], "underpolicied", Rule::Extension, "++++");
+    device("address", "sub", &DEVICE.replace("DNS:device-1.example", "DNS:192.0.2.1"));
+    check("an address as a DNS name", &["sub"], "address", Rule::Name, "++++");
     check("an authority as the leaf", &[], "sub", Rule::Authority, "++--");
     assert!(table.is_empty(), "\n{}", table.join("\n"));
 }

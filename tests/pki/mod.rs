@@ -10,7 +10,7 @@ pub const SUB: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=cri
 pub const DEVICE: &str = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth,codeSigning\nsubjectAltName=DNS:device-1.example\nauthorityKeyIdentifier=keyid\n";
 
 const CONFIG: &str = "[ca]\ndefault_ca=x\n[x]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\nunique_subject=no\n\
-    default_md=default\npolicy=any\nemail_in_dn=yes\n[any]\nCN=optional\nO=optional\nC=optional\nserialNumber=optional\n\
+    default_md=default\npolicy=any\nemail_in_dn=yes\ncrlnumber=crlnumber\n[any]\nCN=optional\nO=optional\nC=optional\nserialNumber=optional\n\
     [req]\ndistinguished_name=dn\nprompt=no\n[dn]\n";
 
 /// A directory of keys and certificates, named without extension.
@@ -34,6 +34,7 @@ impl Pki {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.cnf"), CONFIG).unwrap();
         std::fs::write(dir.path().join("index.txt"), "").unwrap();
+        std::fs::write(dir.path().join("crlnumber"), "1000\n").unwrap();
         Self { dir }
     }
 
@@ -81,6 +82,36 @@ impl Pki {
             args.extend(["-cert", &issuer_pem])
         };
         self.openssl(&args);
+    }
+
+    /// Marks `name` as revoked; CRLs made from now on list it.
+    pub fn revoke(&self, name: &str, reason: &str) {
+        let (pem, key) = (format!("{name}.pem"), format!("{name}.key"));
+        self.openssl(&[
+            "ca",
+            "-config",
+            "ca.cnf",
+            "-revoke",
+            &pem,
+            "-crl_reason",
+            reason,
+            "-keyfile",
+            &key,
+            "-cert",
+            &pem,
+            "-md",
+            "sha256",
+        ]);
+    }
+
+    /// A CRL by `issuer` with these CRL extensions; gives its DER.
+    pub fn crl(&self, issuer: &str, extensions: &str, dates: (&str, &str)) -> Vec<u8> {
+        let sections = format!("{CONFIG}[x_crl]\nauthorityKeyIdentifier=keyid\n{extensions}\n");
+        self.write("crl.cnf", sections);
+        let (key, pem) = (format!("{issuer}.key"), format!("{issuer}.pem"));
+        let args = ["ca", "-config", "crl.cnf", "-gencrl", "-crlexts", "x_crl", "-keyfile", &key, "-cert", &pem, "-md", "sha256"];
+        self.openssl(&[&args[..], &["-crl_lastupdate", dates.0, "-crl_nextupdate", dates.1, "-out", "made.crl"]].concat());
+        self.openssl(&["crl", "-in", "made.crl", "-outform", "DER"]).stdout
     }
 
     /// A device certificate for a key whose private half is elsewhere (element, token).

@@ -3,7 +3,9 @@
 use crate::{Failure, Verdict};
 use const_oid::ObjectIdentifier;
 use sealwright::types::unix_now;
-use sealwright::x509::chain::{At, OfflineVerifier, OfflineVerifierBuilder, ReadCertificate, Refusal, Role, VerifiedChain, show_time};
+use sealwright::x509::chain::{
+    At, MAX_CRL, OfflineVerifier, OfflineVerifierBuilder, ReadCertificate, Refusal, Role, StatusDemand, VerifiedChain, show_time,
+};
 use sealwright::x509::{keys, pem};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -40,6 +42,12 @@ pub struct Trust {
     /// File with further intermediates, PEM or DER; may be given again.
     #[arg(long, value_name = "FILE")]
     intermediates: Vec<PathBuf>,
+    /// CRL, PEM or DER, full or delta; may be given again.
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+    /// Whose revocation status must be known: optional, leaf or chain.
+    #[arg(long, default_value = "optional", value_name = "WHOSE", value_parser = parse_status)]
+    status: StatusDemand,
     /// Time of the verdict: `now`, `unknown`, a date, RFC 3339 in UTC, or Unix seconds.
     #[arg(long, default_value = "now", value_name = "TIME", value_parser = parse_time)]
     pub at: At,
@@ -65,6 +73,12 @@ impl Trust {
                 builder = builder.intermediate(der);
             }
         }
+        for path in &self.crl {
+            for der in crls(path)? {
+                builder = builder.crl(der);
+            }
+        }
+        let builder = builder.status(self.status);
         Ok(if let Some(usage) = self.eku { builder.extended_key_usage(usage) } else { builder })
     }
 }
@@ -108,17 +122,39 @@ pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     pem::certificates(&read_bounded(path)?).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
+fn crls(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read_up_to(path, MAX_CRL as u64 * 2)?;
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![bytes]);
+    }
+    let list = pem::decode_all("X509 CRL", &String::from_utf8(bytes)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    if list.is_empty() { Err(format!("{}: neither a DER CRL nor a PEM block 'BEGIN X509 CRL'", path.display()).into()) } else { Ok(list) }
+}
+
+fn parse_status(text: &str) -> Result<StatusDemand, String> {
+    match text {
+        "optional" => Ok(StatusDemand::Optional),
+        "leaf" => Ok(StatusDemand::Leaf),
+        "chain" => Ok(StatusDemand::Chain),
+        _ => Err("use optional, leaf or chain".into()),
+    }
+}
+
 /// Reads a file, or standard input for `-`, up to [`MAX_FILE`].
 pub fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_up_to(path, MAX_FILE)
+}
+
+fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes)
+        std::io::stdin().take(limit + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes))
     };
     read.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("{} is larger than {MAX_FILE} bytes; give the certificates alone", path.display()).into());
+    if bytes.len() as u64 > limit {
+        return Err(format!("{} is larger than {limit} bytes; give certificates or CRLs alone", path.display()).into());
     }
     Ok(bytes)
 }

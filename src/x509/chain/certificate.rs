@@ -7,10 +7,11 @@ use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::{Decode, Encode};
 use x509_cert::certificate::{Certificate, TbsCertificate, Version};
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
-    SubjectKeyIdentifier,
+    AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, CrlDistributionPoints, ExtendedKeyUsage,
+    InhibitAnyPolicy, KeyUsage, NameConstraints, PolicyConstraints, PolicyMappings, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
 
@@ -42,6 +43,7 @@ pub(super) struct Extensions {
     pub constraints: Option<NameConstraints>,
     pub key_id: Option<Vec<u8>>,
     pub authority: Option<AuthorityKeyIdentifier>,
+    pub crl_points: Vec<DistributionPoint>,
 }
 
 impl ReadCertificate {
@@ -205,7 +207,16 @@ fn read_extensions(body: &TbsCertificate) -> Result<Extensions, Broken> {
 
 fn read_extension(extension: &Extension, out: &mut Extensions) -> Result<(), Broken> {
     match extension.extn_id {
-        BasicConstraints::OID => out.basic = Some(decode(extension)?),
+        BasicConstraints::OID => {
+            let basic: BasicConstraints = decode(extension)?;
+            require(
+                !basic.ca || extension.critical,
+                Rule::Extension,
+                "RFC 5280 §4.2.1.9",
+                "basicConstraints of an authority must be critical",
+            )?;
+            out.basic = Some(basic);
+        }
         KeyUsage::OID => {
             let usage: KeyUsage = decode(extension)?;
             require(!usage.0.is_empty(), Rule::Extension, "RFC 5280 §4.2.1.3", "keyUsage sets no bit")?;
@@ -237,6 +248,8 @@ fn read_extension(extension: &Extension, out: &mut Extensions) -> Result<(), Bro
             let authority: AuthorityKeyIdentifier = decode(extension)?;
             let paired = authority.authority_cert_issuer.is_some() == authority.authority_cert_serial_number.is_some();
             require(paired, Rule::Extension, "RFC 5280 §4.2.1.1", "authorityCertIssuer and authorityCertSerialNumber must go together")?;
+            let named = authority.key_identifier.is_some();
+            require(named, Rule::Extension, "RFC 5280 §4.2.1.1", "authorityKeyIdentifier has no key identifier")?;
             out.authority = Some(authority);
         }
         // Recognised, read for its encoding; no policy is required of devices (RFC 5280 §6.1.1 (c): any-policy).
@@ -246,6 +259,14 @@ fn read_extension(extension: &Extension, out: &mut Extensions) -> Result<(), Bro
             let good = !ids.is_empty() && ids.len() == policies.0.len();
             require(good, Rule::Extension, "RFC 5280 §4.2.1.4", "certificatePolicies is empty or repeats a policy")?;
         }
+        // Not processed, and never to be passed over: each can only narrow what is valid.
+        PolicyConstraints::OID | PolicyMappings::OID | InhibitAnyPolicy::OID => {
+            let reason = format!("policy extension {} is not processed", extension.extn_id);
+            return Err(Broken::new(Rule::Extension, "RFC 5280 §4.2.1.5, §4.2.1.11, §4.2.1.14", reason));
+        }
+        CrlDistributionPoints::OID => out.crl_points = decode::<CrlDistributionPoints>(extension)?.0,
+        // Says where to fetch, which is never done here; what is recognised must decode all the same.
+        AuthorityInfoAccessSyntax::OID if !extension.critical => drop(decode::<AuthorityInfoAccessSyntax>(extension)?),
         other if extension.critical => {
             return Err(Broken::new(Rule::Extension, "RFC 5280 §4.2", format!("critical extension {other} is not understood")));
         }
@@ -255,7 +276,7 @@ fn read_extension(extension: &Extension, out: &mut Extensions) -> Result<(), Bro
 }
 
 /// Decodes an extension value; it, too, must be canonical DER.
-fn decode<T: for<'a> Decode<'a, Error = der::Error> + Encode>(extension: &Extension) -> Result<T, Broken> {
+pub(super) fn decode<T: for<'a> Decode<'a, Error = der::Error> + Encode>(extension: &Extension) -> Result<T, Broken> {
     let bytes = extension.extn_value.as_bytes();
     let bad = |what: String| Broken::new(Rule::Encoding, "RFC 5280 §4.2", format!("extension {}: {what}", extension.extn_id));
     let value = T::from_der(bytes).map_err(|e| bad(e.to_string()))?;

@@ -54,12 +54,17 @@ fn contiguous(mask: &[u8]) -> bool {
     rest.first().is_none_or(|b| b.leading_ones() + b.trailing_zeros().min(8) == 8) && rest.iter().skip(1).all(|b| *b == 0)
 }
 
-/// A host name of letters, digits, hyphens and underscores in labels of 1 to 63; a single
-/// leading `*` label when `wildcard`.
+/// A host name in the preferred syntax (RFC 5280 §4.2.1.6: letters, digits and hyphens in labels
+/// of 1 to 63, no address); a single leading `*` label when `wildcard`.
 fn is_host(name: &str, wildcard: bool) -> bool {
     let body = if wildcard { name.strip_prefix("*.").unwrap_or(name) } else { name };
-    let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    body.len() <= 253 && body.split('.').all(label)
+    let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    body.len() <= 253 && body.split('.').all(label) && body.parse::<std::net::IpAddr>().is_err()
+}
+
+/// A mailbox without quoting: one `@`, visible characters before it, a host after it.
+fn is_mailbox(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && user.bytes().all(|b| b.is_ascii_graphic()) && is_host(host, false))
 }
 
 /// Refuses alternative names that do not have the syntax of their form.
@@ -67,7 +72,7 @@ pub(super) fn check_forms(alternative: &[GeneralName]) -> Result<(), Broken> {
     let good = |name: &GeneralName| match name {
         GeneralName::DnsName(n) => is_host(n.as_str(), true),
         GeneralName::IpAddress(b) => matches!(b.as_bytes().len(), 4 | 16),
-        GeneralName::Rfc822Name(n) => n.as_str().rsplit_once('@').is_some_and(|(user, host)| !user.is_empty() && is_host(host, false)),
+        GeneralName::Rfc822Name(n) => is_mailbox(n.as_str()),
         GeneralName::UniformResourceIdentifier(n) => n.as_str().contains(':'),
         _ => true,
     };

@@ -12,17 +12,19 @@
 //! Stricter than RFC 5280 on purpose: the root is judged like any other authority (validity, path
 //! length, name constraints), certificates must be canonical DER, and the MUSTs for issuers
 //! (authorityKeyIdentifier, subjectKeyIdentifier, critical nameConstraints) are enforced.
-//! Certificate policies are read but none is required; critical policyConstraints,
-//! policyMappings and inhibitAnyPolicy are refused as not understood.
+//! Certificate policies are read but none is required; policyConstraints, policyMappings and
+//! inhibitAnyPolicy are refused, because they are not processed.
 
 mod certificate;
 mod constraints;
 mod names;
 mod path;
 mod refusal;
+mod revocation;
 
 pub use certificate::{MAX_CERTIFICATE, ReadCertificate};
 pub use refusal::{Broken, Refusal, Role, Rule};
+pub use revocation::{MAX_CRL, ReadCrl};
 
 use super::pem::MAX_BLOCKS;
 use crate::types::{SignatureAlgorithm, Validity};
@@ -41,6 +43,18 @@ pub enum At {
     Unknown,
 }
 
+/// Whose revocation status must be known from a current CRL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StatusDemand {
+    /// Nobody's: CRLs that were supplied are honoured, missing or outdated ones are passed over.
+    #[default]
+    Optional,
+    /// The leaf's.
+    Leaf,
+    /// That of every certificate below the root.
+    Chain,
+}
+
 /// Collects what a verifier trusts and demands.
 #[derive(Clone, Debug)]
 pub struct OfflineVerifierBuilder {
@@ -50,6 +64,8 @@ pub struct OfflineVerifierBuilder {
     algorithms: Vec<SignatureAlgorithm>,
     max_intermediates: usize,
     authority_leaf: bool,
+    crls: Vec<Vec<u8>>,
+    status: StatusDemand,
 }
 
 impl OfflineVerifierBuilder {
@@ -89,14 +105,26 @@ impl OfflineVerifierBuilder {
         self
     }
 
+    /// Knows a CRL, DER: full or delta, of the whole authority or of one partition.
+    pub fn crl(mut self, der: impl Into<Vec<u8>>) -> Self {
+        self.crls.push(der.into());
+        self
+    }
+
+    /// Demands that the status is known; optional by default.
+    pub fn status(mut self, demand: StatusDemand) -> Self {
+        self.status = demand;
+        self
+    }
+
     /// Reads and checks the roots (self-signatures included) and intermediates.
     pub fn build(self) -> Result<OfflineVerifier, Refusal> {
         let refuse = |role, subject: &str, broken| Refusal::new(role, subject, broken);
         if self.roots.is_empty() {
             return Err(refuse(Role::Root, "(none)", Broken::new(Rule::Issuer, "RFC 5280 §6.1.1 (d)", "no root to trust was given")));
         }
-        if self.roots.len() > MAX_HELD || self.intermediates.len() > MAX_HELD {
-            let broken = Broken::new(Rule::Bounds, "verifier limit", format!("over {MAX_HELD} roots or intermediates"));
+        if self.roots.len().max(self.intermediates.len()).max(self.crls.len()) > MAX_HELD {
+            let broken = Broken::new(Rule::Bounds, "verifier limit", format!("over {MAX_HELD} roots, intermediates or CRLs"));
             return Err(refuse(Role::Root, "(all)", broken));
         }
         let read = |list: &[Vec<u8>], role| {
@@ -114,7 +142,10 @@ impl OfflineVerifierBuilder {
             };
             broken.map_err(|b| refuse(Role::Root, &root.label(), b))?;
         }
+        let crl = |der: &Vec<u8>| ReadCrl::from_der(der).map_err(|b| refuse(Role::Crl, "(unreadable)", b));
         Ok(OfflineVerifier {
+            crls: self.crls.iter().map(crl).collect::<Result<_, _>>()?,
+            status: self.status,
             intermediates: read(&self.intermediates, Role::Intermediate)?,
             roots,
             extended_usage: self.extended_usage,
@@ -155,6 +186,8 @@ pub struct OfflineVerifier {
     algorithms: Vec<SignatureAlgorithm>,
     max_intermediates: usize,
     authority_leaf: bool,
+    crls: Vec<ReadCrl>,
+    status: StatusDemand,
 }
 
 impl OfflineVerifier {
@@ -172,6 +205,8 @@ impl OfflineVerifier {
             ],
             max_intermediates: 4,
             authority_leaf: false,
+            crls: Vec::new(),
+            status: StatusDemand::Optional,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::certificate::ReadCertificate;
 use super::refusal::{Broken, Refusal, Role, Rule, require};
-use super::{At, OfflineVerifier, VerifiedChain, constraints, names};
+use super::{At, OfflineVerifier, VerifiedChain, constraints, names, revocation};
 use crate::types::Validity;
 use crate::x509::keys::{self, KeyError};
 use const_oid::db::rfc5912::ANY_EXTENDED_KEY_USAGE;
@@ -110,6 +110,8 @@ impl<'v> Search<'v> {
 
 /// Checks the signature of `child` with the key of `issuer`.
 pub(super) fn verify_signature(child: &ReadCertificate, issuer: &ReadCertificate) -> Result<(), Broken> {
+    let agree = identifiers_agree(child, issuer);
+    require(agree, Rule::Extension, "RFC 5280 §4.2.1.1", "authorityKeyIdentifier names another key")?;
     keys::verify(&issuer.spki_der, child.algorithm, &child.tbs_der, &child.signature).map_err(|e| match e {
         KeyError::Mismatch => Broken::new(
             Rule::Signature,
@@ -162,6 +164,11 @@ fn judge(verifier: &OfflineVerifier, path: &[&ReadCertificate], at: At) -> Resul
     check_any(verifier, leaf, Role::Leaf, at, &mut state)
         .and_then(|()| check_leaf(verifier, leaf))
         .map_err(|broken| Refusal::new(Role::Leaf, &leaf.label(), broken))?;
+    for (below, (child, issuer)) in path.iter().zip(issuers).enumerate().rev() {
+        let role = if below == 0 { Role::Leaf } else { Role::Intermediate };
+        revocation::check(&verifier.crls, verifier.status, child, issuer, below == 0, at)
+            .map_err(|broken| Refusal::new(role, &child.label(), broken))?;
+    }
     let issuers = issuers.iter().map(|c| (*c).clone()).collect();
     Ok(VerifiedChain { leaf: (*leaf).clone(), issuers, window: state.window, at })
 }
@@ -173,9 +180,10 @@ fn check_any(verifier: &OfflineVerifier, certificate: &ReadCertificate, role: Ro
         let allowed = verifier.algorithms.contains(&certificate.algorithm);
         let reason = format!("signature algorithm {:?} is not among the allowed", certificate.algorithm);
         require(allowed, Rule::Algorithm, "verifier policy", &reason)?;
-        let named = certificate.extensions.authority.as_ref().is_some_and(|a| a.key_identifier.is_some());
-        require(named, Rule::Extension, "RFC 5280 §4.2.1.1", "authorityKeyIdentifier with a key identifier is missing")?;
     }
+    // RFC 5280 §4.2.1.1: only a self-signed certificate may omit it; readers ensure the key identifier.
+    let named = certificate.extensions.authority.is_some() || (role == Role::Root && certificate.self_issued());
+    require(named, Rule::Extension, "RFC 5280 §4.2.1.1", "authorityKeyIdentifier is missing")?;
     // RFC 5280 §6.1.3 (b): a self-issued intermediate is exempt from name constraints.
     if role == Role::Intermediate && certificate.self_issued() {
         return Ok(());

@@ -84,6 +84,8 @@ pub enum Role {
     Intermediate,
     /// A root given to the builder.
     Root,
+    /// A CRL given to the builder.
+    Crl,
 }
 
 impl fmt::Display for Role {
@@ -92,6 +94,7 @@ impl fmt::Display for Role {
             Self::Leaf => "leaf",
             Self::Intermediate => "intermediate",
             Self::Root => "root",
+            Self::Crl => "CRL",
         })
     }
 }
