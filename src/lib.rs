@@ -27,9 +27,34 @@
 //! - **T1** Soft tokens mark what they sign as TEST; a production policy refuses a soft token.
 //!
 //! ## The three paths
-//! - issuance: `ca::issue`, one straight line an auditor can read aloud;
-//! - ceremony: `ca::ceremony`, one reviewed TOML file is the only input;
-//! - provisioning: `ca::provision`, the nine steps that turn a blank element into a device.
+//!
+//! **Issuance** ([`ca::issue`]), one straight line an auditor can read aloud: bounded read and the
+//! kernel's word on who calls → [`x509::csr::VerifiedCsr`] (possession proved) → replay of an
+//! answered request → [`policy::decide`] → serial → [`x509::tbs::Tbs`] → [`x509::tbs::Linted`] →
+//! durable intent → the token signs the whole TBS → signature verified and TBS compared → durable
+//! certificate with its log entry, one transaction → reply. Each type is the only way to the next.
+//! An answered request is answered with the same bytes before policy is asked again: what was
+//! promised stays promised. An intent that a crash left without a certificate is marked unknown,
+//! listed, and never signed again; its request gets a new serial.
+//!
+//! **Ceremony** ([`ca::ceremony`]): one reviewed TOML file is the only input, everything is checked
+//! and linted before the token is touched, a journal makes any interruption resumable.
+//!
+//! **Provisioning** ([`ca::provision`]): the element answers for its own state, a journal for what
+//! the element cannot know; nothing is locked that was not read back and compared.
+//!
+//! ## The log
+//! The store is the log's write-ahead journal: an entry becomes durable in the transaction of what
+//! it tells of, so there is no action without an entry (A1) and no entry without its action. A
+//! publisher ([`ca::publish`]) moves entries to C2SP tiles (entries → tiles → state → checkpoint)
+//! and prunes them from the store; after a crash it repeats itself, and the log refuses anything
+//! that differs from what it holds. Private metadata stays in the store; the log commits to it by
+//! a salted hash.
+//!
+//! ## Trust boundaries
+//! Callers are known by the uid that the kernel gives, and mapped to one role each; a role and a
+//! profile must both name each other. PINs come from a private file or a descriptor. Keys in soft
+//! tokens are for tests and say so in what they sign (T1).
 
 pub mod api;
 pub mod approval;

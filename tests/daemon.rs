@@ -73,6 +73,7 @@ fn every_bad_request_names_its_rule_and_the_daemon_lives() {
         ("{".to_owned(), 400, "not a certificate request"),
         (body("r-2", "generic-device", "u", &"A".repeat(70_000)), 413, "more than 65536 bytes"),
     ];
+    let refusals = cases.len();
     for (request, want, words) in cases {
         let (code, answer) = post(&factory, &request);
         let shown = answer.to_string();
@@ -82,7 +83,10 @@ fn every_bad_request_names_its_rule_and_the_daemon_lives() {
     }
     let (code, _) = factory.curl(&["http://localhost/v2/nothing"]);
     assert_eq!(code, 404);
-    assert_eq!(factory.status()["status"], "ok");
+    let health = factory.status();
+    assert_eq!(health["status"], "ok");
+    // One entry for the start, one for the certificate, one for each refusal (I6).
+    assert_eq!(health["log_size"], 2 + refusals as u64);
 }
 
 #[test]

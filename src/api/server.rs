@@ -161,8 +161,22 @@ async fn read_body(body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn role(service: &Service, peer: Peer) -> Result<&Role, Problem> {
-    service.config.role(peer.uid).ok_or(Problem::Caller(peer.uid))
+/// The caller's role; a stranger is recorded before it is told (I6).
+async fn admit(service: &Service, peer: Peer) -> Result<&Role, Problem> {
+    match service.config.role(peer.uid) {
+        Some(role) => Ok(role),
+        None => {
+            service.issuance.record_stranger(peer.uid).await.map_err(Problem::Issue)?;
+            Err(Problem::Caller(peer.uid))
+        }
+    }
+}
+
+async fn read_request(body: Body) -> Result<Request, Problem> {
+    let bytes = read_body(body).await?;
+    let raw: wire::CertificateRequest =
+        serde_json::from_slice(&bytes).map_err(|e| Problem::Body(format!("the body is not a certificate request: {e}")))?;
+    Request::try_from(raw).map_err(|e| Problem::Body(e.to_string()))
 }
 
 async fn issue(
@@ -171,17 +185,17 @@ async fn issue(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Some(role) = service.config.role(peer.uid) else {
-        service.issuance.record_stranger(peer.uid).await.map_err(Problem::Issue)?;
-        return Err(Problem::Caller(peer.uid));
-    };
+    let role = admit(&service, peer).await?;
     let _turn = service.in_hand.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
     let caller = Caller::new(&role.name, peer.uid).map_err(|e| Problem::Body(e.to_string()))?;
     let allowed = role.profiles.clone();
-    let bytes = read_body(body).await?;
-    let raw: wire::CertificateRequest =
-        serde_json::from_slice(&bytes).map_err(|e| Problem::Body(format!("the body is not a certificate request: {e}")))?;
-    let request = Request::try_from(raw).map_err(|e| Problem::Body(e.to_string()))?;
+    let request = match read_request(body).await {
+        Ok(request) => request,
+        Err(problem) => {
+            service.issuance.record_malformed(&caller).await.map_err(Problem::Issue)?;
+            return Err(problem);
+        }
+    };
     let issuance = service.issuance.clone();
     // A task of its own: a caller that hangs up must not leave the line half walked.
     let walked = tokio::spawn(async move { issuance.issue(&caller, &allowed, request).await }).await;
@@ -201,7 +215,7 @@ async fn certificate(
     headers: HeaderMap,
     UrlPath(serial): UrlPath<String>,
 ) -> Result<Response, Problem> {
-    role(&service, peer)?;
+    admit(&service, peer).await?;
     let serial = Serial::parse(&serial).map_err(|e| Problem::Body(e.to_string()))?;
     let issued = service.issuance.find(&serial).map_err(Problem::Issue)?;
     let issued = issued.ok_or_else(|| Problem::NotFound(format!("no certificate with serial {serial}")))?;
@@ -213,13 +227,13 @@ async fn certificate(
 }
 
 async fn chain(State(service): State<Arc<Service>>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
-    role(&service, peer)?;
+    admit(&service, peer).await?;
     let text: String = service.issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
     Ok((typed("application/pem-certificate-chain"), text).into_response())
 }
 
 async fn health(State(service): State<Arc<Service>>, Extension(peer): Extension<Peer>) -> Result<Json<wire::Health>, Problem> {
-    role(&service, peer)?;
+    admit(&service, peer).await?;
     let status = service.issuance.status().map_err(Problem::Issue)?;
     Ok(Json(wire::Health {
         status: if status.problems.is_empty() { "ok" } else { "degraded" }.to_owned(),

@@ -227,6 +227,13 @@ impl Issuance {
         self.note(format!("uid={uid}"), Event::Refused("caller".into())).await
     }
 
+    /// Records that what a caller sent is not a request at all (I6).
+    pub async fn record_malformed(&self, caller: &Caller) -> Result<(), IssueError> {
+        let (role, uid) = (caller.role(), caller.uid());
+        tracing::info!(role, uid, "refused: not a certificate request");
+        self.note(format!("role={role} uid={uid}"), Event::Refused("body".into())).await
+    }
+
     /// Appends an event to the log (A1).
     pub async fn note(&self, metadata: String, event: Event) -> Result<(), IssueError> {
         let leaf = self.leaf(metadata, event)?;

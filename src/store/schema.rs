@@ -41,5 +41,5 @@ CREATE TABLE certificates(
 CREATE TABLE log(leaf INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
 CREATE TABLE private(leaf INTEGER PRIMARY KEY, salt BLOB NOT NULL CHECK(length(salt) = 32), metadata TEXT NOT NULL) STRICT;
 CREATE TABLE totals(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-INSERT INTO totals VALUES('next leaf', 0);
+INSERT INTO totals VALUES('next leaf', 0), ('certificates', 0);
 ";
