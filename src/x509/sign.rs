@@ -1,6 +1,8 @@
 //! What a token key may be asked to sign: nothing else ever reaches a token.
 
 use super::csr::RequestInfo;
+use super::status::crl::TbsCrl;
+use super::status::ocsp::ResponseData;
 use super::tbs::Linted;
 use crate::types::Invalid;
 
@@ -16,6 +18,10 @@ pub enum ToSign<'a> {
     Checkpoint(&'a str),
     /// A statement about an artifact (CMS signed attributes or COSE Sig_structure).
     Artifact(&'a ArtifactStatement),
+    /// A revocation list.
+    Crl(&'a TbsCrl),
+    /// An OCSP answer.
+    Ocsp(&'a ResponseData),
 }
 
 impl ToSign<'_> {
@@ -26,6 +32,8 @@ impl ToSign<'_> {
             Self::Request(info) => info.der(),
             Self::Checkpoint(text) => text.as_bytes(),
             Self::Artifact(statement) => statement.bytes(),
+            Self::Crl(crl) => crl.der(),
+            Self::Ocsp(data) => data.der(),
         }
     }
 }
