@@ -18,7 +18,8 @@ use sealwright::api::client::{Client, ClientError};
 use sealwright::api::wire::{Certificate, CertificateRequest, Device};
 use sealwright::x509::pem;
 use serde_json::{Value, json};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The calls that make things durable, and the one that answers, with the count that one thread
@@ -119,11 +120,11 @@ impl Trial {
         self.judge();
     }
 
-    fn end(&self, mut child: Child, gently: bool) {
+    fn end(&self, mut child: Child, gently: bool) -> ExitStatus {
         let signal = if gently { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
         // It may have ended by itself; then there is nothing to signal.
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal);
-        child.wait().unwrap();
+        child.wait().unwrap()
     }
 
     fn judge(&self) -> Value {
@@ -131,13 +132,34 @@ impl Trial {
         if path("log/checkpoint").exists() {
             std::fs::copy(path("log/checkpoint"), path("older").join(self.number.to_string())).unwrap();
         }
-        let told = json!({ "certificates": self.told, "refused": self.refused });
-        std::fs::write(path("told.json"), told.to_string()).unwrap();
-        let judge = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/store.py");
-        let mut command = self.factory.fixture.command("python3");
-        let out = command.arg(judge).args(["store", "log", "spy.log", "told.json", "older"]).output().unwrap();
+        let out = self.verdict(&self.told, self.refused);
         assert!(out.status.success(), "{}\n{}", text(&out), self.factory.log());
         serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    fn verdict(&self, told: &[Value], refused: usize) -> Output {
+        let told = json!({ "certificates": told, "refused": refused });
+        std::fs::write(self.factory.path("told.json"), told.to_string()).unwrap();
+        let judge = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/store.py");
+        let mut command = self.factory.fixture.command("python3");
+        command.arg(judge).args(["store", "log", "spy.log", "told.json", "older"]).output().unwrap()
+    }
+
+    /// The judge must be able to say no: to a certificate that was never stored, to a refusal
+    /// that was never logged, to a digest that no intent announced.
+    fn judge_the_judge(&self) {
+        let expect = |out: Output, words: &str| assert!(!out.status.success() && text(&out).contains(words), "{}", text(&out));
+        let mut lie = self.told[0].clone();
+        lie["serial"] = json!("40".repeat(20));
+        expect(self.verdict(&[lie], 0), "I3");
+        expect(self.verdict(&self.told, 1000), "I6");
+        let spy = std::fs::read_to_string(self.factory.path("spy.log")).unwrap();
+        let forged = format!(
+            "\n9: C_Sign\n\n[in] hSession = 0x6\n[in] pData[ulDataLen] 0 / 16\n    00000000  {} .\n[out] pSignature[*pulSignatureLen] 1 / 64\n",
+            "AA ".repeat(16)
+        );
+        std::fs::write(self.factory.path("spy.log"), spy + &forged).unwrap();
+        expect(self.verdict(&self.told, self.refused), "I1");
     }
 }
 
@@ -167,9 +189,7 @@ fn a_kill_at_any_durable_step_loses_nothing_and_doubles_nothing() {
             while child.try_wait().unwrap().is_none() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            let ended = child.try_wait().unwrap();
-            killed += usize::from(ended.is_some());
-            trial.end(child, true);
+            killed += usize::from(trial.end(child, true).signal() == Some(9));
             trial.resume(&request, told.as_ref());
         }
     }
@@ -177,6 +197,7 @@ fn a_kill_at_any_durable_step_loses_nothing_and_doubles_nothing() {
     println!("{killed} of {tried} points killed the daemon in its work: {found}");
     assert!(killed * 2 > tried, "only {killed} of {tried} faults hit");
     assert_eq!(found["certificates"], tried, "one certificate for each request");
+    trial.judge_the_judge();
 }
 
 #[test]

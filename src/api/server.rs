@@ -86,8 +86,8 @@ pub async fn serve(listener: UnixListener, issuance: Arc<Issuance>, config: Conf
     let connections = Arc::new(Semaphore::new(config.max_connections));
     let all = config.max_connections as u32;
     let path = config.socket.clone();
-    let chain = issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
-    let service = Arc::new(Service { issuance, chain, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
+    let pem_chain = issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
+    let service = Arc::new(Service { issuance, chain: pem_chain, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
     let router = Router::new()
         .route("/v1/certificates", post(issue))
         .route("/v1/certificates/{serial}", get(certificate))
