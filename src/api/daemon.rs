@@ -14,6 +14,10 @@ use crate::x509::tbs::Issuer;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often to look for intents that a disk failure left without a certificate.
+const RECOVERIES: Duration = Duration::from_secs(1);
 
 /// Why the daemon does not start or does not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,7 @@ pub struct Running {
     issuance: Arc<Issuance>,
     publishing: Publishing,
     writer: JoinHandle<()>,
+    watch: tokio::task::JoinHandle<()>,
 }
 
 /// Loads policy, opens the store (alone), opens the token once, checks its keys, and starts
@@ -74,7 +79,7 @@ pub async fn start(config: &Config) -> Result<Running, DaemonError> {
     let issuer = Issuer::from_certificate(own).map_err(|e| file(&config.chain, e))?;
     let key = Fingerprint::of_spki(issuer.spki_der());
 
-    let Opened { store, writer, recovered } = Store::open(&config.store)?;
+    let Opened { store, writer } = Store::open(&config.store)?;
     let module = Module::load(&config.module)?;
     let uri = TokenUri::parse(&config.token_uri)?;
     let pin = match &config.pin {
@@ -88,10 +93,20 @@ pub async fn start(config: &Config) -> Result<Running, DaemonError> {
     let issuance = Arc::new(Issuance::new(policy, chain, signer, store, &publishing)?);
     let version = env!("CARGO_PKG_VERSION");
     issuance.note(format!("pid={}", std::process::id()), Event::Started(format!("sealwrightd {version}"))).await?;
-    for serial in recovered {
-        issuance.note(String::new(), Event::Recovered(format!("{serial} was pending; it is unknown whether it was signed"))).await?;
+    issuance.record_recovered().await?;
+    let watch = tokio::spawn(watch_recoveries(Arc::clone(&issuance)));
+    Ok(Running { issuance, publishing, writer, watch })
+}
+
+/// Logs what the store finds when it has to open from disk again.
+async fn watch_recoveries(issuance: Arc<Issuance>) {
+    let mut every = tokio::time::interval(RECOVERIES);
+    loop {
+        every.tick().await;
+        if let Err(error) = issuance.record_recovered().await {
+            tracing::error!(%error, "a recovery is not in the log");
+        }
     }
-    Ok(Running { issuance, publishing, writer })
 }
 
 impl Running {
@@ -106,6 +121,8 @@ impl Running {
         let published = tokio::task::spawn_blocking(|| self.publishing.finish()).await;
         published.map_err(|e| PublishError::Stopped(e.to_string()))??;
         // The last handle on the store ends its writer.
+        self.watch.abort();
+        let _ = self.watch.await;
         drop(self.issuance);
         let ended = tokio::task::spawn_blocking(|| self.writer.join()).await;
         if !matches!(ended, Ok(Ok(()))) {

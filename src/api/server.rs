@@ -36,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(20);
 /// What every handler needs.
 pub struct Service {
     issuance: Arc<Issuance>,
+    /// PEM of the issuing certificate and those above it.
+    chain: Vec<String>,
     config: Config,
     in_hand: Arc<Semaphore>,
 }
@@ -84,7 +86,8 @@ pub async fn serve(listener: UnixListener, issuance: Arc<Issuance>, config: Conf
     let connections = Arc::new(Semaphore::new(config.max_connections));
     let all = config.max_connections as u32;
     let path = config.socket.clone();
-    let service = Arc::new(Service { issuance, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
+    let pem_chain = issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
+    let service = Arc::new(Service { issuance, chain: pem_chain, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
     let router = Router::new()
         .route("/v1/certificates", post(issue))
         .route("/v1/certificates/{serial}", get(certificate))
@@ -202,9 +205,10 @@ async fn issue(
     let issued = walked.map_err(|e| Problem::Issue(IssueError::Internal(e.to_string())))?.map_err(Problem::Issue)?;
     let status = if issued.replayed { StatusCode::OK } else { StatusCode::CREATED };
     Ok(match accepted(&headers) {
-        Form::Json => (status, Json(wire::Certificate::new(&issued, service.issuance.chain()))).into_response(),
-        Form::Pem => (status, typed("application/pem-certificate-chain"), pem_chain(&issued.record.certificate, service.issuance.chain()))
-            .into_response(),
+        Form::Json => (status, Json(wire::Certificate::new(&issued, &service.chain))).into_response(),
+        Form::Pem => {
+            (status, typed("application/pem-certificate-chain"), pem_chain(&issued.record.certificate, &service.chain)).into_response()
+        }
         Form::Der => (status, typed("application/pkix-cert"), issued.record.certificate).into_response(),
     })
 }
@@ -220,7 +224,7 @@ async fn certificate(
     let issued = service.issuance.find(&serial).map_err(Problem::Issue)?;
     let issued = issued.ok_or_else(|| Problem::NotFound(format!("no certificate with serial {serial}")))?;
     Ok(match accepted(&headers) {
-        Form::Json => Json(wire::Certificate::new(&issued, service.issuance.chain())).into_response(),
+        Form::Json => Json(wire::Certificate::new(&issued, &service.chain)).into_response(),
         Form::Pem => (typed("application/pem-certificate-chain"), pem_chain(&issued.record.certificate, &[])).into_response(),
         Form::Der => (typed("application/pkix-cert"), issued.record.certificate).into_response(),
     })
@@ -228,8 +232,7 @@ async fn certificate(
 
 async fn chain(State(service): State<Arc<Service>>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
     admit(&service, peer).await?;
-    let text: String = service.issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
-    Ok((typed("application/pem-certificate-chain"), text).into_response())
+    Ok((typed("application/pem-certificate-chain"), service.chain.concat()).into_response())
 }
 
 async fn health(State(service): State<Arc<Service>>, Extension(peer): Extension<Peer>) -> Result<Json<wire::Health>, Problem> {
@@ -266,6 +269,6 @@ fn typed(kind: &'static str) -> [(header::HeaderName, HeaderValue); 1] {
     [(header::CONTENT_TYPE, HeaderValue::from_static(kind))]
 }
 
-fn pem_chain(leaf: &[u8], chain: &[Vec<u8>]) -> String {
-    std::iter::once(leaf).chain(chain.iter().map(Vec::as_slice)).map(|der| pem::encode(pem::CERTIFICATE, der)).collect()
+fn pem_chain(leaf: &[u8], chain: &[String]) -> String {
+    pem::encode(pem::CERTIFICATE, leaf) + &chain.concat()
 }

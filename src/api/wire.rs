@@ -99,15 +99,15 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The stored record with the chain of its issuer (DER, intermediate first).
-    pub fn new(issued: &Issued, chain: &[Vec<u8>]) -> Self {
+    /// The stored record with the chain of its issuer (PEM, intermediate first).
+    pub fn new(issued: &Issued, chain: &[String]) -> Self {
         let record = &issued.record;
         Self {
             serial: record.serial.to_string(),
             profile: record.profile.clone(),
             device: record.device.clone(),
             certificate: pem::encode(pem::CERTIFICATE, &record.certificate),
-            chain: chain.iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect(),
+            chain: chain.to_vec(),
             log_index: record.leaf,
             replayed: issued.replayed,
         }

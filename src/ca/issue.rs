@@ -150,7 +150,9 @@ impl Issuance {
 
         // I3: durable, with its log entry (A1), before anybody hears of it.
         let leaf = self.leaf(metadata(caller, request), Event::Issued(certificate.clone()))?;
-        let leaf = self.store.end(serial, Outcome::Issued(certificate.clone()), leaf).await?;
+        // A signature exists: when it cannot be recorded, its serial is known, and lost.
+        let leaf = self.store.end(serial, Outcome::Issued(certificate.clone()), leaf).await;
+        let leaf = leaf.map_err(|e| IssueError::Interrupted { serial, reason: e.to_string() })?;
         let record = Record {
             serial,
             certificate,
@@ -232,6 +234,21 @@ impl Issuance {
         let (role, uid) = (caller.role(), caller.uid());
         tracing::info!(role, uid, "refused: not a certificate request");
         self.note(format!("role={role} uid={uid}"), Event::Refused("body".into())).await
+    }
+
+    /// Logs the intents that the store found without a certificate, at the start and after a disk failure.
+    pub async fn record_recovered(&self) -> Result<(), IssueError> {
+        let serials = self.store.take_recovered();
+        let told = |s: &Serial| self.leaf(String::new(), Event::Recovered(format!("{s} was pending; it is unknown whether it was signed")));
+        let leaves = serials.iter().map(told).collect::<Result<Vec<_>, _>>()?;
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        let noted = self.store.note(leaves).await;
+        if noted.is_err() {
+            self.store.put_back_recovered(serials);
+        }
+        noted.map(drop).map_err(IssueError::from)
     }
 
     /// Appends an event to the log (A1).

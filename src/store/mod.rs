@@ -17,8 +17,8 @@ pub use sqlite::Reader;
 use crate::policy::profile::{Quota, Reuse};
 use crate::types::{Fingerprint, ProfileName, RequestId, Serial};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// Most operations in one transaction.
@@ -190,15 +190,17 @@ pub struct Opened {
     pub store: Store,
     /// Ends when the last handle is gone; join it for a clean stop.
     pub writer: std::thread::JoinHandle<()>,
-    /// Serials of the intents that were marked unknown just now.
-    pub recovered: Vec<Serial>,
 }
+
+/// Serials of intents that were marked unknown and are not in the log yet.
+type Recovered = Arc<Mutex<Vec<Serial>>>;
 
 /// Handle on the store; cheap to clone, safe to share.
 #[derive(Clone)]
 pub struct Store {
     queue: SyncSender<Operation>,
     reader: Arc<Reader>,
+    recovered: Recovered,
 }
 
 impl Store {
@@ -210,14 +212,15 @@ impl Store {
     /// Opens the store, alone: checks format and integrity, takes the lock, and marks every
     /// intent that a crash left pending as unknown.
     pub fn open(directory: &Path) -> Result<Opened, StoreError> {
-        let (backend, recovered) = sqlite::Writer::open(directory)?;
+        let recovered = Recovered::default();
+        let backend = sqlite::Writer::open(directory, Arc::clone(&recovered))?;
         let reader = Arc::new(Reader::open(directory)?);
         let (queue, waiting) = sync_channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || writer::run(backend, &waiting))
             .map_err(|e| StoreError::Failed(e.to_string()))?;
-        Ok(Opened { store: Self { queue, reader }, writer, recovered })
+        Ok(Opened { store: Self { queue, reader, recovered }, writer })
     }
 
     /// Records an intent durably, or says why not. The check of request id, device, key and
@@ -240,6 +243,17 @@ impl Store {
     /// Drops log entries that are published durably elsewhere, up to and without `below`.
     pub async fn prune(&self, below: u64) -> Result<u64, StoreError> {
         self.ask(|reply| Operation::Prune { below, reply }).await
+    }
+
+    /// Serials of the intents that were marked unknown since the last call: at the start, and
+    /// whenever the store had to be opened from disk again.
+    pub fn take_recovered(&self) -> Vec<Serial> {
+        std::mem::take(&mut *self.recovered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns serials that could not be logged, for another try.
+    pub fn put_back_recovered(&self, serials: Vec<Serial>) {
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).extend(serials);
     }
 
     /// Read side.

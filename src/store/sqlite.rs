@@ -1,7 +1,7 @@
 //! SQLite behind the store: WAL, `synchronous=FULL`, one writer, many readers.
 
 use super::schema::{CREATE, FAILED, FORMAT, ISSUED, PENDING, UNKNOWN};
-use super::{Begun, Conflict, Intent, Leaf, Operation, Outcome, Record, Rules, StoreError, Unresolved};
+use super::{Begun, Conflict, Intent, Leaf, Operation, Outcome, Record, Recovered, Rules, StoreError, Unresolved};
 use crate::policy::profile::Reuse;
 use crate::types::{Fingerprint, RequestId, Serial};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -61,18 +61,19 @@ pub(super) enum Applied {
 pub(super) struct Writer {
     path: PathBuf,
     connection: Option<Connection>,
+    recovered: Recovered,
     _lock: File,
 }
 
 impl Writer {
-    pub(super) fn open(directory: &Path) -> Result<(Self, Vec<Serial>), StoreError> {
+    pub(super) fn open(directory: &Path, recovered: Recovered) -> Result<Self, StoreError> {
         let lock_path = directory.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|e| StoreError::Failed(format!("{}: {e}", lock_path.display())))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked(directory.display().to_string()))?;
-        let mut writer = Self { path: directory.join(FILE), connection: None, _lock: lock };
-        let recovered = writer.recover()?;
-        Ok((writer, recovered))
+        let mut writer = Self { path: directory.join(FILE), connection: None, recovered, _lock: lock };
+        writer.recover()?;
+        Ok(writer)
     }
 
     /// Drops a connection that failed; the next transaction opens from disk.
@@ -82,7 +83,7 @@ impl Writer {
 
     /// Opens from disk, checks, and marks what was pending as unknown: what a crash, or a
     /// failed commit, left behind may have been signed. Never signed again silently.
-    fn recover(&mut self) -> Result<Vec<Serial>, StoreError> {
+    fn recover(&mut self) -> Result<(), StoreError> {
         let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found != FORMAT {
@@ -98,9 +99,10 @@ impl Writer {
             .collect::<Result<_, _>>()?;
         if !recovered.is_empty() {
             tracing::warn!(intents = recovered.len(), "intents without a certificate found; see 'sealwright status'");
+            self.recovered.lock().unwrap_or_else(PoisonError::into_inner).extend(recovered);
         }
         self.connection = Some(connection);
-        Ok(recovered)
+        Ok(())
     }
 
     /// Applies a batch in one transaction; on `Err` none of it may be relied on.
