@@ -4,7 +4,7 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use sealwright::device::atecc608::{Atecc608, ChipProfile};
 use sealwright::device::emulator::{Emulator, Timing};
 use sealwright::device::transport::EmulatedTransport;
-use sealwright::device::{Configuration, DeviceError, Refusal, SecureElement, StatusCode, Storage};
+use sealwright::device::{Attestation, Configuration, DeviceError, Refusal, SecureElement, StatusCode, Storage};
 
 const PROFILE: &str = include_str!("../config/elements/atecc608-tls.toml");
 
@@ -182,6 +182,73 @@ fn counters_hash_self_test_and_verification_work() {
     assert!(!chip.verify_on_chip(&[0x78; 32], &signature, &key).unwrap());
     chip.set_user_extra(7).unwrap();
     assert_eq!(status_of(chip.set_user_extra(8)), StatusCode::Execution);
+}
+
+#[test]
+fn the_chip_attests_its_key_and_every_altered_octet_is_noticed() {
+    let (_bus, mut chip) = blank();
+    let key = provision(&mut chip, &[5; 72]).unwrap();
+    let attestation = chip.attest(&[0x42; 20]).unwrap().unwrap();
+    let statement = attestation.verify(&key).unwrap();
+    assert_eq!(statement.serial, chip.identify().unwrap().serial);
+    assert!(statement.locked && statement.made_inside);
+    assert_eq!((statement.slot, statement.slot_config, statement.key_config), (0, 0x2083, 0x0033));
+    assert!(attestation.verify(&[1; 64]).is_err());
+    let text = attestation.to_text();
+    assert_eq!(Attestation::parse(&text).unwrap(), attestation);
+    let fields: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in ["challenge", "random", "public_key", "signature"] {
+        let octets = fields[field].as_str().unwrap();
+        for at in 0..octets.len() / 2 {
+            let mut altered = hex::decode(octets).unwrap();
+            altered[at] ^= 1;
+            let mut object = fields.clone();
+            object[field] = hex::encode(altered).into();
+            assert!(Attestation::parse(&object.to_string()).unwrap().verify(&key).is_err(), "{field} octet {at}");
+        }
+    }
+    // Covered of the configuration: serial number, permissions of the slot, its lock.
+    for at in [0, 1, 2, 3, 8, 9, 10, 11, 12, 20, 21, 88, 96, 97] {
+        let mut altered = hex::decode(fields["configuration"].as_str().unwrap()).unwrap();
+        altered[at] ^= 1;
+        let mut object = fields.clone();
+        object["configuration"] = hex::encode(altered).into();
+        assert!(Attestation::parse(&object.to_string()).unwrap().verify(&key).is_err(), "configuration octet {at}");
+    }
+}
+
+#[test]
+fn a_part_that_arrives_locked_keeps_its_key_and_an_open_one_is_not_taken_for_it() {
+    let (bus, mut maker) = blank();
+    let key = provision(&mut maker, &[5; 72]).unwrap();
+    let arrives = PROFILE.replacen("description", "preprovisioned = true\ndescription", 1).replacen(
+        "generate_key = true          # until the slot is locked",
+        "generate_key = false",
+        1,
+    );
+    let arrives = ChipProfile::parse(&arrives).unwrap();
+    let mut foreign = Atecc608::new(Box::new(bus), arrives.clone());
+    let refused = foreign.configure().unwrap_err().to_string();
+    assert!(refused.contains("SlotConfig[0]"), "{refused}");
+
+    // The manufacturer's part: the key is made between the two locks and can never be made again.
+    let bus = EmulatedTransport::new(Emulator::blank(Timing::Instant).unwrap());
+    let mut chip = Atecc608::new(Box::new(bus.clone()), arrives.clone());
+    assert_eq!(chip.configure().unwrap_err(), DeviceError::Refused(Refusal::NotPreprovisioned));
+    let current = chip.configuration().unwrap();
+    chip.write_configuration(&current, &arrives.applied_to(&current)).unwrap();
+    let image = chip.configuration().unwrap();
+    chip.lock_configuration_zone(&image).unwrap();
+    let made = chip.generate_key_in(0).unwrap();
+    chip.lock_data_zone().unwrap();
+    assert_eq!(status_of(chip.generate_key_in(0)), StatusCode::Execution);
+    assert_ne!(made, key);
+    chip.configure().unwrap();
+    chip.lock_configuration().unwrap();
+    assert_eq!(chip.generate_key().unwrap(), made);
+    let status = chip.status().unwrap();
+    assert!(status.key_locked && status.public_key == Some(made));
+    chip.lock_key(&made).unwrap();
 }
 
 #[test]

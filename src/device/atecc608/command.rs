@@ -41,6 +41,11 @@ pub fn timing(code: u8) -> Option<(&'static str, u64)> {
     })
 }
 
+/// GenKey mode: public key of a stored private key, and its digest into TempKey.
+pub const GEN_KEY_DIGEST: u8 = 0x08;
+/// Sign mode: internal message with the whole serial number.
+pub const SIGN_INTERNAL_WITH_SERIAL: u8 = 0x40;
+
 /// What a lost answer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
@@ -110,6 +115,21 @@ impl Command {
     /// Loads a digest into the message digest buffer (pass-through).
     pub fn load_digest(digest: &[u8; 32]) -> Self {
         Self::new(opcode::NONCE, 0x43, 0, digest, 1, Repeat::Harmless)
+    }
+
+    /// Makes TempKey from the host's 20 octets and 32 random ones, which are the answer; the seed is updated.
+    pub fn nonce(challenge: &[u8; 20]) -> Self {
+        Self::new(opcode::NONCE, 0x00, 0, challenge, 32, Repeat::Harmless)
+    }
+
+    /// Puts a digest over TempKey and the public key of `slot` into TempKey; answers the public key.
+    pub fn digest_key(slot: u8) -> Self {
+        Self::new(opcode::GEN_KEY, GEN_KEY_DIGEST, u16::from(slot), &[], 64, Repeat::Never)
+    }
+
+    /// Signs the chip's statement about TempKey, the slot it came from and the serial number with the key in `slot`.
+    pub fn sign_internal(slot: u8) -> Self {
+        Self::new(opcode::SIGN, SIGN_INTERNAL_WITH_SERIAL, u16::from(slot), &[], 64, Repeat::Never)
     }
 
     /// Signs the message digest buffer with the key in `slot`.

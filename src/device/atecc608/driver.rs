@@ -64,7 +64,18 @@ impl Atecc608 {
             _ => None,
         };
         let serial = bytes.ok_or(DeviceError::Untrustworthy { command: "Read", reason: "the serial number is missing" })?;
-        Ok(ElementInfo { serial: ElementSerial::new(serial), revision, model: model_name(revision) })
+        let model = format!("{}{}", model_name(revision), self.variant()?);
+        Ok(ElementInfo { serial: ElementSerial::new(serial), revision, model })
+    }
+
+    /// Suffix of parts that the manufacturer has configured: they are locked and name their certificate in OTP.
+    fn variant(&mut self) -> Result<&'static str, DeviceError> {
+        // Word 84: UserExtra, UserExtraAdd, LockValue, LockConfig.
+        if self.read_zone(Zone::Configuration, 84, 4)?.get(2) != Some(&0) {
+            return Ok("");
+        }
+        let code = self.read_zone(Zone::Otp, 0, 8)?;
+        Ok(VARIANTS.iter().find(|(known, _)| *known == code.as_slice()).map_or("", |(_, suffix)| suffix))
     }
 
     /// All 128 octets of the configuration zone.
@@ -211,12 +222,25 @@ impl Atecc608 {
         Ok(())
     }
 
-    fn fixed<const N: usize>(&mut self, command: &Command) -> Result<[u8; N], DeviceError> {
+    /// Executes a command whose answer has `N` octets.
+    pub(super) fn fixed<const N: usize>(&mut self, command: &Command) -> Result<[u8; N], DeviceError> {
         let answer = self.link.execute(command)?;
         let reason = || format!("{N} octets expected");
         answer.try_into().map_err(|_| DeviceError::Answer { command: command.name(), reason: reason() })
     }
 }
+
+/// First octets of OTP by which the vendor's library tells its pre-configured parts apart.
+const VARIANTS: [(&[u8; 8], &str); 8] = [
+    (b"MKMwyhP1", "-TFLXTLS"),
+    (b"KQp2ZkD8", "-TNGTLS"),
+    (b"x6tjuZMy", "-TNGTLS"),
+    (b"wdNxAjae", "-TNGTLS"),
+    (b"Rsuy5YJh", "-TNGTLS"),
+    (b"jsMu7iYO", "-TNGLORA"),
+    (b"09qJNxI3", "-TNGLORA"),
+    (b"BxZvm6q2", "-TNGLORA"),
+];
 
 fn out_of_range() -> DeviceError {
     DeviceError::Answer { command: "Read or Write", reason: "the address lies outside the zone".into() }

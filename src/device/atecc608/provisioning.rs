@@ -1,6 +1,9 @@
 //! The provisioning steps on an ATECC608: each irreversible step follows a fresh read-back.
 
+use super::attestation::Attestation;
+use super::command::Command;
 use super::driver::{Atecc608, Locks};
+use super::slots::SlotUse;
 use super::zones::{Zone, slot_size};
 use crate::device::{Configuration, DeviceError, ElementInfo, ElementStatus, Refusal, SecureElement, StatusCode, Storage};
 use crate::x509::keys;
@@ -40,6 +43,11 @@ impl Atecc608 {
         self.expect_lock(&format!("lock bit of slot {slot}"), |locks| locks.slot(slot))
     }
 
+    /// Nothing can replace the device key any more: its slot is locked, or was never open on this part.
+    fn key_is_fixed(&self, locks: &Locks) -> bool {
+        locks.slot(self.profile.key_slot()) || (self.profile.preprovisioned() && locks.configuration && locks.data)
+    }
+
     fn expect_lock(&mut self, what: &str, locked: impl Fn(&Locks) -> bool) -> Result<(), DeviceError> {
         match locked(&self.locks()?) {
             true => Ok(()),
@@ -74,7 +82,7 @@ impl SecureElement for Atecc608 {
             configuration_locked: locks.configuration,
             data_locked: locks.data,
             public_key,
-            key_locked: locks.slot(self.profile.key_slot()),
+            key_locked: self.key_is_fixed(&locks),
             locked_storage: locked.map(|(storage, _)| *storage).collect(),
         })
     }
@@ -92,6 +100,9 @@ impl SecureElement for Atecc608 {
         }
         if Locks::of(&current).configuration {
             return Err(DeviceError::Refused(Refusal::ForeignConfiguration(self.profile.differences(&current))));
+        }
+        if self.profile.preprovisioned() {
+            return Err(DeviceError::Refused(Refusal::NotPreprovisioned));
         }
         self.write_configuration(&current, &wanted)?;
         let found = self.configuration()?;
@@ -115,6 +126,9 @@ impl SecureElement for Atecc608 {
         }
         if locks.configuration {
             return Ok(());
+        }
+        if self.profile.preprovisioned() {
+            return Err(DeviceError::Refused(Refusal::NotPreprovisioned));
         }
         match self.lock_configuration_zone(&current) {
             Ok(()) | Err(DeviceError::OutcomeUnknown { .. }) => self.expect_lock("LockConfig", |l| l.configuration),
@@ -141,6 +155,9 @@ impl SecureElement for Atecc608 {
             return too_early("lock_configuration");
         }
         let slot = self.profile.key_slot();
+        if self.profile.preprovisioned() {
+            return self.public_key();
+        }
         let key = match self.generate_key_in(slot) {
             // The first key, if it was made, was never seen by anyone: a second GenKey is the clean way on.
             Err(DeviceError::OutcomeUnknown { .. }) => self.generate_key_in(slot)?,
@@ -174,6 +191,25 @@ impl SecureElement for Atecc608 {
             Err(_) => {
                 Err(DeviceError::Untrustworthy { command: "Sign", reason: "the signature does not verify with the chip's own public key" })
             }
+        }
+    }
+
+    fn attest(&mut self, challenge: &[u8; 20]) -> Result<Option<Attestation>, DeviceError> {
+        let slot = self.profile.key_slot();
+        if !matches!(self.profile.slot_use(slot), SlotUse::PrivateKey(key) if key.internal_sign) {
+            return Ok(None);
+        }
+        let configuration = self.configuration()?;
+        if !Locks::of(&configuration).data {
+            return too_early("lock_data");
+        }
+        let random = self.fixed(&Command::nonce(challenge))?;
+        let public_key = self.fixed(&Command::digest_key(slot))?;
+        let signature = self.fixed(&Command::sign_internal(slot))?;
+        let attestation = Attestation { challenge: *challenge, random, slot, configuration, public_key, signature };
+        match attestation.verify(&public_key) {
+            Ok(_) => Ok(Some(attestation)),
+            Err(_) => Err(DeviceError::Untrustworthy { command: "Sign", reason: "its statement about itself does not verify" }),
         }
     }
 
@@ -220,7 +256,11 @@ impl SecureElement for Atecc608 {
         if self.public_key()? != *expected {
             return Err(DeviceError::Refused(Refusal::OtherKey));
         }
-        self.lock_and_read_back(self.profile.key_slot())
+        let locks = self.locks()?;
+        match self.key_is_fixed(&locks) {
+            true => Ok(()),
+            false => self.lock_and_read_back(self.profile.key_slot()),
+        }
     }
 
     fn lock_storage(&mut self, storage: Storage, expected: &[u8]) -> Result<(), DeviceError> {

@@ -1,8 +1,8 @@
 //! What each command does, under locks and slot permissions.
 
 use super::state::Memory;
-use super::{keys, memory_access};
-use crate::device::atecc608::command::opcode;
+use super::{keys, memory_access, statements};
+use crate::device::atecc608::command::{GEN_KEY_DIGEST, SIGN_INTERNAL_WITH_SERIAL, opcode};
 use crate::device::atecc608::slots::SlotWords;
 use sha2::{Digest, Sha256};
 
@@ -20,9 +20,11 @@ pub type Outcome = Result<Vec<u8>, u8>;
 /// State that sleep and power loss erase.
 #[derive(Default)]
 pub struct Volatile {
-    temp_key: Option<[u8; 32]>,
+    pub(super) temp_key: Option<[u8; 32]>,
     /// TempKey holds a nonce that the chip's own random number went into.
-    temp_key_random: bool,
+    pub(super) temp_key_random: bool,
+    /// Slot whose public key GenKey has put into TempKey.
+    pub(super) temp_key_of: Option<u8>,
     digest_buffer: Option<[u8; 32]>,
     sha: Option<Sha256>,
 }
@@ -85,7 +87,7 @@ fn random_octets() -> Result<[u8; 32], u8> {
     Ok(octets)
 }
 
-fn gen_key(memory: &mut Memory, volatile: &Volatile, mode: u8, param2: u16) -> Outcome {
+fn gen_key(memory: &mut Memory, volatile: &mut Volatile, mode: u8, param2: u16) -> Outcome {
     let slot = slot_number(param2)?;
     let words = SlotWords::of(&memory.configuration, slot);
     if !memory.configuration_locked() || !words.is_private_p256() {
@@ -103,6 +105,11 @@ fn gen_key(memory: &mut Memory, volatile: &Volatile, mode: u8, param2: u16) -> O
             let cell = memory.slots.get_mut(usize::from(slot)).ok_or(PARSE)?;
             cell.iter_mut().skip(4).zip(scalar.iter()).for_each(|(octet, new)| *octet = *new);
             memory.key_present |= 1 << slot;
+            Ok(key.to_vec())
+        }
+        GEN_KEY_DIGEST => {
+            let key = private_key(memory, slot).and_then(|scalar| keys::public(scalar).ok_or(ECC))?;
+            statements::digest_key(memory, volatile, slot, &key)?;
             Ok(key.to_vec())
         }
         0x00 => {
@@ -127,6 +134,7 @@ fn nonce(volatile: &mut Volatile, mode: u8, data: &[u8]) -> Outcome {
         (0x03, 32) => {
             volatile.temp_key = data.try_into().ok();
             volatile.temp_key_random = false;
+            volatile.temp_key_of = None;
             Ok(vec![0])
         }
         (0x43, 32) => {
@@ -139,6 +147,7 @@ fn nonce(volatile: &mut Volatile, mode: u8, data: &[u8]) -> Outcome {
             let digest = Sha256::new().chain_update(drawn).chain_update(data).chain_update([opcode::NONCE, mode, 0]);
             volatile.temp_key = Some(digest.finalize().into());
             volatile.temp_key_random = true;
+            volatile.temp_key_of = None;
             Ok(drawn.to_vec())
         }
         _ => Err(PARSE),
@@ -153,6 +162,10 @@ fn take_digest(volatile: &mut Volatile, mode: u8) -> Result<[u8; 32], u8> {
 
 fn sign(memory: &Memory, volatile: &mut Volatile, mode: u8, param2: u16, lie: bool) -> Outcome {
     let slot = slot_number(param2)?;
+    if mode == SIGN_INTERNAL_WITH_SERIAL {
+        let digest = statements::internal_digest(memory, volatile, slot)?;
+        return keys::sign(private_key(memory, slot)?, &digest).map(|s| s.to_vec()).ok_or(ECC);
+    }
     if mode & !0x20 != 0x80 {
         return Err(PARSE);
     }

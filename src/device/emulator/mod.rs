@@ -9,6 +9,7 @@ mod faults;
 mod keys;
 mod memory_access;
 mod state;
+mod statements;
 
 pub use clock::Timing;
 pub use faults::{Brownout, Faults};
