@@ -168,7 +168,7 @@ def attestation(public, serial, random=None, challenge=None, configuration=None,
         challenge, random, signature = bytes(range(20)), bytearray(32), bytearray(64)
         ok(cal.atcab_nonce_rand(challenge, random), "random nonce")
         again = bytearray(64)
-        ok(cal.atcab_genkey_base(0x08, 0, None, again), "genkey digest")
+        ok(cal.atcab_genkey_base(0x08, 0, bytes(3), again), "genkey digest")
         assert again == public
         ok(cal.atcab_sign_internal(0, False, True, signature), "sign internal")
         configuration = bytearray(128)

@@ -1,6 +1,6 @@
 //! The chip's commands as typed calls.
 
-use super::command::{Command, LockTarget};
+use super::command::{ClockMode, Command, LockTarget};
 use super::link::Link;
 use super::packet::crc16;
 use super::profile::ChipProfile;
@@ -81,7 +81,10 @@ impl Atecc608 {
     /// All 128 octets of the configuration zone.
     pub fn configuration(&mut self) -> Result<[u8; CONFIGURATION_SIZE], DeviceError> {
         let bytes = self.read_zone(Zone::Configuration, 0, CONFIGURATION_SIZE)?;
-        bytes.try_into().map_err(|_| DeviceError::Answer { command: "Read", reason: "short configuration zone".into() })
+        let zone: [u8; CONFIGURATION_SIZE] =
+            bytes.try_into().map_err(|_| DeviceError::Answer { command: "Read", reason: "short configuration zone".into() })?;
+        self.link.set_clock(ClockMode::from_chip_mode(zone[19]).unwrap_or(ClockMode::M2));
+        Ok(zone)
     }
 
     /// Writes what differs between `current` and `image`: blocks 1 and 3 whole, the others, which hold octets that
@@ -204,9 +207,8 @@ impl Atecc608 {
         Ok(bytes.into_iter().skip(offset - start).take(length).collect())
     }
 
-    /// Writes `bytes`, a multiple of four, at the start of a slot: whole blocks, then words.
-    pub fn write_slot(&mut self, slot: u8, bytes: &[u8]) -> Result<(), DeviceError> {
-        let zone = Zone::Data(slot);
+    /// Writes `bytes`, a multiple of four, at the start of a slot or of OTP: whole blocks, then words.
+    pub fn write_zone(&mut self, zone: Zone, bytes: &[u8]) -> Result<(), DeviceError> {
         if bytes.len() > zone.size() || !bytes.len().is_multiple_of(4) {
             return Err(out_of_range());
         }

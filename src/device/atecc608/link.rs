@@ -1,6 +1,6 @@
 //! One command on the wire: wake, send, poll, check, idle; a retry only where it cannot do harm.
 
-use super::command::{Command, Repeat};
+use super::command::{ClockMode, Command, Repeat};
 use super::packet::{self, WAKE_ANSWER};
 use crate::device::transport::{Transport, TransportError};
 use crate::device::{DeviceError, StatusCode};
@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 3;
 /// A chip behind a transport. Between commands the chip is idle: its volatile state is kept and its watchdog is off.
 pub struct Link {
     transport: Box<dyn Transport>,
+    clock: ClockMode,
 }
 
 /// How one exchange failed, before it is decided whether to repeat.
@@ -32,7 +33,13 @@ enum Failed {
 impl Link {
     /// Takes the bus.
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport }
+        // Until the configuration is known, the slowest mode bounds every wait.
+        Self { transport, clock: ClockMode::M2 }
+    }
+
+    /// Sets the clock mode that the chip's configuration names.
+    pub fn set_clock(&mut self, clock: ClockMode) {
+        self.clock = clock;
     }
 
     /// Wakes the chip and checks its wake answer.
@@ -128,7 +135,7 @@ impl Link {
     /// Polls until the chip acknowledges, at most twice the worst case, then reads; a damaged answer is read again
     /// from the chip's buffer, which executes nothing.
     fn answer(&mut self, command: &Command) -> Result<Vec<u8>, Failed> {
-        let limit = command.worst_case() * 2 + Duration::from_millis(50);
+        let limit = command.worst_case(self.clock) * 2 + Duration::from_millis(50);
         let mut waited = Duration::ZERO;
         let mut buffer = vec![0u8; command.answer_length().max(1) + 3];
         let mut rereads = 0;

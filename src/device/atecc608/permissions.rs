@@ -1,5 +1,6 @@
 //! The permission model: what a profile would let someone do to a chip for the rest of its life.
 
+use super::command::ClockMode;
 use super::slots::SlotUse;
 use super::zones::SLOTS;
 use crate::device::Storage;
@@ -25,6 +26,8 @@ pub struct Plan<'a> {
     pub locked: &'a [Storage],
     /// The device key slot is locked at the end.
     pub lock_device_key: bool,
+    /// ChipMode octet.
+    pub chip_mode: u8,
     /// 8-bit address.
     pub i2c_address: u8,
     /// The part arrives locked, with its key.
@@ -37,6 +40,10 @@ pub fn check(plan: &Plan<'_>) -> Findings {
     if plan.i2c_address < 0x10 || plan.i2c_address & 1 == 1 {
         let address = plan.i2c_address;
         findings.refusals.push(format!("i2c_address {address:#04X} must be even (7-bit address times two) and at least 0x10"));
+    }
+    if ClockMode::from_chip_mode(plan.chip_mode).is_none() {
+        let mode = plan.chip_mode;
+        findings.refusals.push(format!("chip_mode {mode:#04X} names no clock mode; bits 3 to 7 are 0x00 (M0), 0x28 (M1) or 0x68 (M2)"));
     }
     for (number, slot) in plan.slots.iter().enumerate() {
         let SlotUse::PrivateKey(key) = slot else { continue };

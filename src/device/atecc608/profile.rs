@@ -126,6 +126,7 @@ impl ChipProfile {
             storage: &roles.storage,
             locked: &locked,
             lock_device_key: raw.locks.device_key,
+            chip_mode: raw.chip.chip_mode,
             i2c_address: raw.chip.i2c_address,
             preprovisioned: raw.preprovisioned,
         });
@@ -364,6 +365,7 @@ mod tests {
             ("number = 10", "number = 16", "slot 16"),
             ("number = 10", "number = 1", "72 octets"),
             ("version = 1", "version = 2", "version 2"),
+            ("chip_mode = 0x00", "chip_mode = 0x30", "clock mode"),
             ("number = 10", "number = 10\nsecret = 1", "secret"),
             ("role = \"device-key\"", "", "device-key"),
         ] {

@@ -236,7 +236,7 @@ impl SecureElement for Atecc608 {
         if self.read_zone(Zone::Data(slot), 0, length)? == wanted {
             return Ok(());
         }
-        self.write_slot(slot, &wanted)?;
+        self.write_zone(Zone::Data(slot), &wanted)?;
         let found = self.read_zone(Zone::Data(slot), 0, length)?;
         match found == wanted {
             true => Ok(()),
