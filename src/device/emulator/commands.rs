@@ -246,3 +246,79 @@ fn counter(memory: &mut Memory, mode: u8, number: u16) -> Outcome {
     }
     Ok(counter.to_le_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::atecc608::ChipProfile;
+    use proptest::prelude::*;
+
+    const SHIPPED: &str = include_str!("../../../config/elements/atecc608-tls.toml");
+
+    /// A finished device: both zones locked, key and certificate slots locked.
+    fn device() -> Memory {
+        let mut memory = Memory::blank([1, 0x23, 1, 2, 3, 4, 5, 6, 0xee], [0, 0, 0x60, 3]);
+        memory.configuration = ChipProfile::parse(SHIPPED).unwrap().applied_to(&memory.configuration);
+        let mut run = |content: &[u8]| execute(&mut memory, &mut Volatile::default(), content, false).0.unwrap();
+        run(&[opcode::LOCK, 0x80, 0, 0]);
+        run(&[opcode::GEN_KEY, 0x04, 0, 0]);
+        run(&[opcode::LOCK, 0x81, 0, 0]);
+        run(&[opcode::LOCK, 0x02, 0, 0]);
+        run(&[opcode::LOCK, 0x02 | 10 << 2, 0, 0]);
+        memory
+    }
+
+    fn command() -> impl Strategy<Value = Vec<u8>> {
+        let codes = prop::sample::select(vec![
+            opcode::READ,
+            opcode::WRITE,
+            opcode::NONCE,
+            opcode::LOCK,
+            opcode::RANDOM,
+            opcode::UPDATE_EXTRA,
+            opcode::COUNTER,
+            opcode::INFO,
+            opcode::GEN_KEY,
+            opcode::SIGN,
+            opcode::VERIFY,
+            opcode::SHA,
+            opcode::SELF_TEST,
+            0x46,
+        ]);
+        let length = prop::sample::select(vec![0usize, 4, 20, 32, 36, 64, 128]);
+        let parts = (codes, any::<u8>(), 0u16..0x400, length, any::<u8>());
+        parts.prop_map(|(code, mode, param, length, fill)| [[code, mode].as_slice(), &param.to_le_bytes(), &vec![fill; length]].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_sequence_of_commands_undoes_a_lock(commands in prop::collection::vec(command(), 1..200)) {
+            let mut memory = device();
+            let before = memory.clone();
+            let mut volatile = Volatile::default();
+            let mut locked = !u16::from_le_bytes([memory.configuration[88], memory.configuration[89]]);
+            for content in &commands {
+                let previous = memory.clone();
+                let (outcome, changed) = execute(&mut memory, &mut volatile, content, false);
+                let same = memory.configuration == previous.configuration && memory.slots == previous.slots;
+                prop_assert!(changed || (same && memory.otp == previous.otp), "a change would not be saved");
+                prop_assert!(memory.configuration_locked() && memory.data_locked());
+                let now = !u16::from_le_bytes([memory.configuration[88], memory.configuration[89]]);
+                prop_assert_eq!(now & locked, locked, "a slot lock went away");
+                locked = now;
+                for slot in [0usize, 10] {
+                    prop_assert_eq!(&memory.slots[slot], &before.slots[slot], "a locked slot changed");
+                }
+                if let Ok(data) = outcome {
+                    let secret = &before.slots[0][4..36];
+                    prop_assert!(!data.windows(32).any(|window| window == secret), "a private key left the chip");
+                }
+            }
+            for octet in (0..84).chain(90..128) {
+                prop_assert_eq!(memory.configuration[octet], before.configuration[octet]);
+            }
+        }
+    }
+}
