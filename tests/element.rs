@@ -184,6 +184,19 @@ fn slow_chips_are_waited_for_and_the_watchdog_is_outrun() {
 }
 
 #[test]
+fn the_host_adds_little_to_the_chips_time() {
+    let bus = EmulatedTransport::new(Emulator::blank(Timing::Real).unwrap());
+    let mut chip = Atecc608::new(Box::new(bus.clone()), profile());
+    let start = std::time::Instant::now();
+    provision(&mut chip, &[4; 72]).unwrap();
+    let (wall, chip_time) = (start.elapsed(), bus.chip().executed());
+    eprintln!("wall {wall:?}, chip {chip_time:?}, bus bytes {}", bus.chip().bus_bytes());
+    assert!(chip_time.as_millis() > 500);
+    // Loose, because the machine may be busy with other tests.
+    assert!(wall < chip_time * 3 / 2, "{wall:?} for {chip_time:?} of chip time");
+}
+
+#[test]
 fn counters_hash_self_test_and_verification_work() {
     let (_bus, mut chip) = blank();
     let key = provision(&mut chip, &[5; 72]).unwrap();

@@ -49,6 +49,7 @@ pub struct Emulator {
     output: Vec<u8>,
     cursor: usize,
     bus_bytes: u64,
+    executed: Duration,
     faults: Faults,
 }
 
@@ -86,6 +87,7 @@ impl Emulator {
             output: Vec::new(),
             cursor: 0,
             bus_bytes: 0,
+            executed: Duration::ZERO,
             faults,
         }
     }
@@ -111,6 +113,16 @@ impl Emulator {
     /// Lets chip time pass; returns how long the caller must really sleep.
     pub fn pass(&mut self, time: Duration) -> Duration {
         self.clock.pass(time)
+    }
+
+    /// Chip time since the emulator was started.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Sum of the execution times of all commands since the emulator was started.
+    pub fn executed(&self) -> Duration {
+        self.executed
     }
 
     /// A wake pulse. A chip that is awake does not notice it.
@@ -198,6 +210,7 @@ impl Emulator {
             self.drop_volatile(Power::Off);
             return Ok(());
         }
+        self.executed += time;
         let until = if self.faults.stuck_busy { Duration::MAX } else { self.clock.busy(time) };
         // A command longer than the watchdog (SelfTest at the slowest clock) is answered, so its answer can be read.
         let since = if time < self.watchdog() { since } else { until };
