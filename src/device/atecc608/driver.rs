@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 pub struct Atecc608 {
     link: Link,
     pub(super) profile: ChipProfile,
+    /// The device key as the chip last told it, so that a signature can be checked without computing it again.
+    pub(super) told_key: Option<[u8; 64]>,
 }
 
 /// Lock state of a configuration zone.
@@ -30,6 +32,10 @@ impl Locks {
     /// Reads octets 86 to 89. Only 0x55 means unlocked.
     pub fn of(configuration: &[u8; CONFIGURATION_SIZE]) -> Self {
         let [.., value, config, low, high] = configuration.first_chunk::<90>().copied().unwrap_or([0; 90]);
+        Self::from_octets([value, config, low, high])
+    }
+
+    fn from_octets([value, config, low, high]: [u8; 4]) -> Self {
         Self { configuration: config != 0x55, data: value != 0x55, slots: !u16::from_le_bytes([low, high]) }
     }
 
@@ -42,7 +48,7 @@ impl Locks {
 impl Atecc608 {
     /// Takes the bus. Nothing is sent until the first call.
     pub fn new(transport: Box<dyn Transport>, profile: ChipProfile) -> Self {
-        Self { link: Link::new(transport), profile }
+        Self { link: Link::new(transport), profile, told_key: None }
     }
 
     /// The profile that this chip is to have.
@@ -85,6 +91,14 @@ impl Atecc608 {
             bytes.try_into().map_err(|_| DeviceError::Answer { command: "Read", reason: "short configuration zone".into() })?;
         self.link.set_clock(ClockMode::from_chip_mode(zone[19]).unwrap_or(ClockMode::M2));
         Ok(zone)
+    }
+
+    /// Lock state alone: two words instead of the whole zone.
+    pub fn locks(&mut self) -> Result<Locks, DeviceError> {
+        match self.read_zone(Zone::Configuration, 86, 4)?.as_slice() {
+            [value, config, low, high] => Ok(Locks::from_octets([*value, *config, *low, *high])),
+            _ => Err(DeviceError::Answer { command: "Read", reason: "short configuration zone".into() }),
+        }
     }
 
     /// Writes what differs between `current` and `image`: blocks 1 and 3 whole, the others, which hold octets that

@@ -18,13 +18,9 @@ impl Atecc608 {
         self.profile.slot_of(storage).ok_or(DeviceError::Refused(Refusal::NoSuchStorage(storage.as_str())))
     }
 
-    fn locks(&mut self) -> Result<Locks, DeviceError> {
-        self.configuration().map(|c| Locks::of(&c))
-    }
-
     /// `None` when the slot holds no usable key; the chip says so with an execution or ECC status.
     fn existing_key(&mut self) -> Result<Option<[u8; 64]>, DeviceError> {
-        match self.public_key_of(self.profile.key_slot()) {
+        match self.public_key() {
             Ok(key) => Ok(Some(key)),
             Err(DeviceError::Status { status: StatusCode::Execution | StatusCode::EccFault, .. }) => Ok(None),
             Err(e) => Err(e),
@@ -158,12 +154,13 @@ impl SecureElement for Atecc608 {
         if self.profile.preprovisioned() {
             return self.public_key();
         }
+        self.told_key = None;
         let key = match self.generate_key_in(slot) {
             // The first key, if it was made, was never seen by anyone: a second GenKey is the clean way on.
             Err(DeviceError::OutcomeUnknown { .. }) => self.generate_key_in(slot)?,
             other => other?,
         };
-        if self.public_key_of(slot)? != key {
+        if self.public_key()? != key {
             return Err(DeviceError::Untrustworthy { command: "GenKey", reason: "it reports another public key when asked again" });
         }
         keys::p256_spki(&key)
@@ -172,7 +169,9 @@ impl SecureElement for Atecc608 {
     }
 
     fn public_key(&mut self) -> Result<[u8; 64], DeviceError> {
-        self.public_key_of(self.profile.key_slot())
+        let key = self.public_key_of(self.profile.key_slot())?;
+        self.told_key = Some(key);
+        Ok(key)
     }
 
     fn sign(&mut self, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
@@ -181,7 +180,10 @@ impl SecureElement for Atecc608 {
             return too_early("lock_data");
         }
         let slot = self.profile.key_slot();
-        let key = self.public_key_of(slot)?;
+        let key = match self.told_key {
+            Some(key) => key,
+            None => self.public_key()?,
+        };
         let signature = self.sign_with(slot, digest)?;
         let point = [[0x04].as_slice(), &key].concat();
         let holds = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
