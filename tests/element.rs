@@ -1,10 +1,11 @@
 //! A driver and an emulated ATECC608, byte for byte over the wire protocol.
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use sealwright::device::atecc608::zones::Zone;
 use sealwright::device::atecc608::{Atecc608, ChipProfile};
 use sealwright::device::emulator::{Emulator, Timing};
 use sealwright::device::transport::EmulatedTransport;
-use sealwright::device::{Configuration, DeviceError, Refusal, SecureElement, StatusCode, Storage};
+use sealwright::device::{Attestation, Configuration, DeviceError, Refusal, SecureElement, StatusCode, Storage};
 
 const PROFILE: &str = include_str!("../config/elements/atecc608-tls.toml");
 
@@ -167,6 +168,35 @@ fn bus_noise_is_survived_and_a_broken_chip_is_named() {
 }
 
 #[test]
+fn slow_chips_are_waited_for_and_the_watchdog_is_outrun() {
+    let (bus, mut chip) = blank();
+    bus.chip().faults().slowness = 2;
+    provision(&mut chip, &[4; 72]).unwrap();
+    for mode in ["0x28", "0x68", "0x6C"] {
+        let bus = EmulatedTransport::new(Emulator::blank(Timing::Instant).unwrap());
+        let slow = ChipProfile::parse(&PROFILE.replacen("chip_mode = 0x00", &format!("chip_mode = {mode}"), 1)).unwrap();
+        let mut chip = Atecc608::new(Box::new(bus), slow);
+        let key = provision(&mut chip, &[4; 72]).unwrap();
+        chip.self_test().unwrap();
+        let signature = chip.sign(&[1; 32]).unwrap();
+        assert!(chip.verify_on_chip(&[1; 32], &signature, &key).unwrap());
+    }
+}
+
+#[test]
+fn the_host_adds_little_to_the_chips_time() {
+    let bus = EmulatedTransport::new(Emulator::blank(Timing::Real).unwrap());
+    let mut chip = Atecc608::new(Box::new(bus.clone()), profile());
+    let start = std::time::Instant::now();
+    provision(&mut chip, &[4; 72]).unwrap();
+    let (wall, chip_time) = (start.elapsed(), bus.chip().executed());
+    eprintln!("wall {wall:?}, chip {chip_time:?}, bus bytes {}", bus.chip().bus_bytes());
+    assert!(chip_time.as_millis() > 500);
+    // Loose, because the machine may be busy with other tests.
+    assert!(wall < chip_time * 3 / 2, "{wall:?} for {chip_time:?} of chip time");
+}
+
+#[test]
 fn counters_hash_self_test_and_verification_work() {
     let (_bus, mut chip) = blank();
     let key = provision(&mut chip, &[5; 72]).unwrap();
@@ -185,15 +215,86 @@ fn counters_hash_self_test_and_verification_work() {
 }
 
 #[test]
-fn power_loss_after_any_bus_byte_leaves_a_chip_that_a_second_run_finishes() {
+fn the_chip_attests_its_key_and_every_altered_octet_is_noticed() {
+    let (_bus, mut chip) = blank();
+    let key = provision(&mut chip, &[5; 72]).unwrap();
+    let attestation = chip.attest(&[0x42; 20]).unwrap().unwrap();
+    let statement = attestation.verify(&key).unwrap();
+    assert_eq!(statement.serial, chip.identify().unwrap().serial);
+    assert!(statement.locked && statement.made_inside);
+    assert_eq!((statement.slot, statement.slot_config, statement.key_config), (0, 0x2083, 0x0033));
+    assert!(attestation.verify(&[1; 64]).is_err());
+    let text = attestation.to_text();
+    assert_eq!(Attestation::parse(&text).unwrap(), attestation);
+    let fields: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in ["challenge", "random", "public_key", "signature"] {
+        let octets = fields[field].as_str().unwrap();
+        for at in 0..octets.len() / 2 {
+            let mut altered = hex::decode(octets).unwrap();
+            altered[at] ^= 1;
+            let mut object = fields.clone();
+            object[field] = hex::encode(altered).into();
+            assert!(Attestation::parse(&object.to_string()).unwrap().verify(&key).is_err(), "{field} octet {at}");
+        }
+    }
+    // Covered of the configuration: serial number, permissions of the slot, its lock.
+    for at in [0, 1, 2, 3, 8, 9, 10, 11, 12, 20, 21, 88, 96, 97] {
+        let mut altered = hex::decode(fields["configuration"].as_str().unwrap()).unwrap();
+        altered[at] ^= 1;
+        let mut object = fields.clone();
+        object["configuration"] = hex::encode(altered).into();
+        assert!(Attestation::parse(&object.to_string()).unwrap().verify(&key).is_err(), "configuration octet {at}");
+    }
+}
+
+#[test]
+fn a_part_that_arrives_locked_keeps_its_key_and_an_open_one_is_not_taken_for_it() {
+    let (bus, mut maker) = blank();
+    let key = provision(&mut maker, &[5; 72]).unwrap();
+    let arrives = PROFILE.replacen("description", "preprovisioned = true\ndescription", 1).replacen(
+        "generate_key = true          # until the slot is locked",
+        "generate_key = false",
+        1,
+    );
+    let arrives = ChipProfile::parse(&arrives).unwrap();
+    let mut foreign = Atecc608::new(Box::new(bus), arrives.clone());
+    let refused = foreign.configure().unwrap_err().to_string();
+    assert!(refused.contains("SlotConfig[0]"), "{refused}");
+
+    // The manufacturer's part: the key is made between the two locks and can never be made again.
+    let bus = EmulatedTransport::new(Emulator::blank(Timing::Instant).unwrap());
+    let mut chip = Atecc608::new(Box::new(bus.clone()), arrives.clone());
+    assert_eq!(chip.configure().unwrap_err(), DeviceError::Refused(Refusal::NotPreprovisioned));
+    let current = chip.configuration().unwrap();
+    chip.write_configuration(&current, &arrives.applied_to(&current)).unwrap();
+    let image = chip.configuration().unwrap();
+    chip.lock_configuration_zone(&image).unwrap();
+    let made = chip.generate_key_in(0).unwrap();
+    let mut otp = [0u8; 64];
+    otp[..8].copy_from_slice(b"MKMwyhP1");
+    chip.write_zone(Zone::Otp, &otp).unwrap();
+    assert_eq!(chip.identify().unwrap().model, "ATECC608B");
+    chip.lock_data_zone().unwrap();
+    assert_eq!(status_of(chip.generate_key_in(0)), StatusCode::Execution);
+    assert_ne!(made, key);
+    assert_eq!(chip.identify().unwrap().model, "ATECC608B-TFLXTLS");
+    chip.configure().unwrap();
+    chip.lock_configuration().unwrap();
+    assert_eq!(chip.generate_key().unwrap(), made);
+    let status = chip.status().unwrap();
+    assert!(status.key_locked && status.public_key == Some(made));
+    chip.lock_key(&made).unwrap();
+}
+
+/// Cuts the power after every `stride`th bus byte of a run and lets a second run finish.
+fn cut_and_resume(stride: usize) {
     use sealwright::device::emulator::Brownout;
     let (bus, mut chip) = blank();
     provision(&mut chip, &[6; 72]).unwrap();
     let total = bus.chip().bus_bytes();
-    let mut resumed = 0u32;
+    let mut resumed = 0u64;
     for brownout in [Brownout::Before, Brownout::After] {
-        // Every byte is covered by the slow test below; here a stride that is coprime to packet lengths.
-        for byte in (0..total).step_by(13) {
+        for byte in (0..total).step_by(stride) {
             let (bus, mut chip) = blank();
             bus.chip().faults().power_loss_after_byte = Some(byte);
             bus.chip().faults().brownout = brownout;
@@ -204,10 +305,24 @@ fn power_loss_after_any_bus_byte_leaves_a_chip_that_a_second_run_finishes() {
             let key = provision(&mut chip, &[6; 72]).unwrap_or_else(|e| panic!("{brownout:?} after byte {byte}: {e}"));
             let status = chip.status().unwrap();
             assert!(status.configuration_locked && status.data_locked && status.key_locked && status.public_key == Some(key));
+            assert_eq!(chip.read(Storage::DeviceCertificate, 72).unwrap(), [6; 72]);
             resumed += 1;
         }
     }
-    assert!(u64::from(resumed) >= total / 13, "{resumed} of {total} bytes");
+    // A cut in the last answer is not noticed by a run that has nothing left to ask.
+    assert!(resumed + 8 >= 2 * total.div_ceil(stride as u64), "{resumed} resumed, {total} bytes, stride {stride}");
+    eprintln!("power cut {resumed} times in runs of {total} bus bytes, every chip finished");
+}
+
+#[test]
+fn power_loss_leaves_a_chip_that_a_second_run_finishes() {
+    cut_and_resume(61);
+}
+
+#[test]
+#[ignore = "minutes; ci/interop runs it"]
+fn power_loss_after_every_bus_byte_leaves_a_chip_that_a_second_run_finishes() {
+    cut_and_resume(1);
 }
 
 /// The emulator as a process, and the line that names where it serves.

@@ -83,6 +83,8 @@ pub enum Refusal {
         /// Part that the profile names.
         wanted: String,
     },
+    /// The profile is for parts that arrive locked, this one is open.
+    NotPreprovisioned,
     /// The key in the chip is not the one to lock.
     OtherKey,
 }
@@ -108,6 +110,9 @@ impl fmt::Display for Refusal {
             Self::WrongModel { found, wanted } => {
                 write!(f, "the chip is an {found}, the profile is for {wanted}; choose the profile of this part")
             }
+            Self::NotPreprovisioned => f.write_str(
+                "the profile is for parts that arrive configured and locked, and this one is open; choose the profile of a blank part",
+            ),
             Self::OtherKey => f.write_str("the key in the chip is not the certified one; generate and certify again, or scrap the chip"),
         }
     }

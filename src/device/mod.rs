@@ -9,6 +9,7 @@ pub mod emulator;
 mod error;
 pub mod transport;
 
+pub use atecc608::attestation::{Attestation, Statement};
 pub use error::{DeviceError, Refusal, StatusCode};
 
 use crate::types::Invalid;
@@ -141,7 +142,8 @@ pub trait SecureElement: Send {
     /// Locks the data zone, irreversibly; before it, an ATECC608 neither signs nor reads slots.
     fn lock_data(&mut self) -> Result<(), DeviceError>;
 
-    /// Makes a new device key inside the chip and returns its public half, x‖y.
+    /// Makes a new device key inside the chip and returns its public half, x‖y. A part whose manufacturer made the
+    /// key for good (`preprovisioned` in its profile) answers that key.
     fn generate_key(&mut self) -> Result<[u8; 64], DeviceError>;
 
     /// Public half of the device key, computed by the chip from the private key it holds.
@@ -149,6 +151,10 @@ pub trait SecureElement: Send {
 
     /// ECDSA signature r‖s of a SHA-256 digest by the device key.
     fn sign(&mut self, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError>;
+
+    /// The chip's own signed statement about the device key, its slot and the serial number, over a challenge of
+    /// the host. `None` when the profile does not let the key sign such statements.
+    fn attest(&mut self, challenge: &[u8; 20]) -> Result<Option<Attestation>, DeviceError>;
 
     /// 32 octets from the chip's random number generator.
     fn random(&mut self) -> Result<[u8; 32], DeviceError>;

@@ -109,6 +109,84 @@ def verifies(public, digest, signature):
     key.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
 
 
+class TempKey(ctypes.Structure):
+    """atca_temp_key_t."""
+
+    _fields_ = [
+        ("value", ctypes.c_uint8 * 64),
+        ("key_id", ctypes.c_uint, 4),
+        ("source_flag", ctypes.c_uint, 1),
+        ("gen_dig_data", ctypes.c_uint, 1),
+        ("gen_key_data", ctypes.c_uint, 1),
+        ("no_mac_flag", ctypes.c_uint, 1),
+        ("valid", ctypes.c_uint, 1),
+        ("is_64", ctypes.c_uint8),
+    ]
+
+
+class Nonce(ctypes.Structure):
+    """atca_nonce_in_out_t."""
+
+    _fields_ = [("mode", ctypes.c_uint8), ("zero", ctypes.c_uint16)] + [
+        (name, ctypes.c_void_p) for name in ("num_in", "rand_out", "temp_key")
+    ]
+
+
+class GenKey(ctypes.Structure):
+    """atca_gen_key_in_out_t."""
+
+    _fields_ = [
+        ("mode", ctypes.c_uint8),
+        ("key_id", ctypes.c_uint16),
+        ("public_key", ctypes.c_void_p),
+        ("public_key_size", ctypes.c_size_t),
+        ("other_data", ctypes.c_void_p),
+        ("sn", ctypes.c_void_p),
+        ("temp_key", ctypes.c_void_p),
+    ]
+
+
+class SignInternal(ctypes.Structure):
+    """atca_sign_internal_in_out_t."""
+
+    _fields_ = (
+        [("mode", ctypes.c_uint8)]
+        + [(name, ctypes.c_uint16) for name in ("key_id", "slot_config", "key_config")]
+        + [("use_flag", ctypes.c_uint8), ("update_count", ctypes.c_uint8)]
+        + [("is_slot_locked", ctypes.c_bool), ("for_invalidate", ctypes.c_bool)]
+        + [(name, ctypes.c_void_p) for name in ("sn", "temp_key", "message", "verify_other_data", "digest")]
+    )
+
+
+def attestation(public, serial, random=None, challenge=None, configuration=None, signature=None):
+    """The chip's statement about its key, recomputed by the library's host functions.
+
+    Without the last four the library asks the chip itself; with them it judges an attestation made by sealwright.
+    """
+    library = cal.get_cryptoauthlib()
+    if random is None:
+        challenge, random, signature = bytes(range(20)), bytearray(32), bytearray(64)
+        ok(cal.atcab_nonce_rand(challenge, random), "random nonce")
+        again = bytearray(64)
+        ok(cal.atcab_genkey_base(0x08, 0, bytes(3), again), "genkey digest")
+        assert again == public
+        ok(cal.atcab_sign_internal(0, False, True, signature), "sign internal")
+        configuration = bytearray(128)
+        ok(cal.atcab_read_config_zone(configuration), "read configuration")
+    hold = [(ctypes.c_uint8 * len(part)).from_buffer_copy(part) for part in (challenge, random, public, serial)]
+    num_in, rand_out, key, sn = (ctypes.addressof(part) for part in hold)
+    temp, digest = TempKey(), (ctypes.c_uint8 * 32)()
+    state = ctypes.addressof(temp)
+    ok(library.atcah_nonce(ctypes.byref(Nonce(0, 0, num_in, rand_out, state))), "the library's nonce")
+    ok(library.atcah_gen_key_msg(ctypes.byref(GenKey(0x08, 0, key, 64, None, sn, state))), "the library's key digest")
+    sign = SignInternal(mode=0x40, sn=sn, temp_key=state, digest=ctypes.addressof(digest))
+    zone = (ctypes.c_uint8 * 128).from_buffer_copy(configuration)
+    ok(library.atcah_config_to_sign_internal(3, ctypes.byref(sign), zone), "the library reads the configuration")
+    ok(library.atcah_sign_internal_msg(3, ctypes.byref(sign)), "the library's message")
+    verifies(public, bytes(digest), signature)
+    print("ok   the statement verifies")
+
+
 def run(image):
     revision, serial, found = bytearray(4), bytearray(9), bytearray(128)
     ok(cal.atcab_info(revision), "info")
@@ -183,6 +261,7 @@ def run(image):
     refused(cal.atcab_lock_data_slot(0), "lock slot 0 again")
     ok(cal.atcab_get_pubkey(0, again), "the key is the same")
     assert public == again
+    attestation(public, serial)
 
 
 def main():

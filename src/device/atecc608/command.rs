@@ -21,25 +21,61 @@ pub mod opcode {
     pub const SELF_TEST: u8 = 0x77;
 }
 
-/// Name and worst-case milliseconds of an opcode in clock mode M0; `None` for opcodes that provisioning does not use.
-pub fn timing(code: u8) -> Option<(&'static str, u64)> {
-    Some(match code {
-        opcode::READ => ("Read", 5),
-        opcode::WRITE => ("Write", 45),
-        opcode::NONCE => ("Nonce", 20),
-        opcode::LOCK => ("Lock", 35),
-        opcode::RANDOM => ("Random", 23),
-        opcode::UPDATE_EXTRA => ("UpdateExtra", 10),
-        opcode::COUNTER => ("Counter", 25),
-        opcode::INFO => ("Info", 5),
-        opcode::GEN_KEY => ("GenKey", 115),
-        opcode::SIGN => ("Sign", 115),
-        opcode::VERIFY => ("Verify", 105),
-        opcode::SHA => ("SHA", 36),
-        opcode::SELF_TEST => ("SelfTest", 250),
-        _ => return None,
-    })
+/// Speed of the chip's arithmetic (ChipMode, configuration octet 19, bits 3 to 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockMode {
+    /// 0x00: fastest.
+    M0,
+    /// 0x28.
+    M1,
+    /// 0x68: slowest, least current.
+    M2,
 }
+
+impl ClockMode {
+    /// Reads a ChipMode octet; `None` for a divider that no data sheet names.
+    pub fn from_chip_mode(octet: u8) -> Option<Self> {
+        match octet & 0xf8 {
+            0x00 => Some(Self::M0),
+            0x28 => Some(Self::M1),
+            0x68 => Some(Self::M2),
+            _ => None,
+        }
+    }
+}
+
+/// Name and worst-case milliseconds of an opcode, as the vendor's driver waits for it; `None` for opcodes that
+/// provisioning does not use.
+pub fn timing(code: u8, mode: ClockMode) -> Option<(&'static str, u64)> {
+    let (name, times) = match code {
+        opcode::READ => ("Read", [5; 3]),
+        opcode::WRITE => ("Write", [45; 3]),
+        opcode::NONCE => ("Nonce", [20; 3]),
+        opcode::LOCK => ("Lock", [35; 3]),
+        opcode::RANDOM => ("Random", [23; 3]),
+        opcode::UPDATE_EXTRA => ("UpdateExtra", [10; 3]),
+        opcode::COUNTER => ("Counter", [25; 3]),
+        opcode::INFO => ("Info", [5; 3]),
+        opcode::GEN_KEY => ("GenKey", [115, 215, 653]),
+        opcode::SIGN => ("Sign", [115, 220, 665]),
+        opcode::VERIFY => ("Verify", [105, 295, 1085]),
+        opcode::SHA => ("SHA", [36, 42, 75]),
+        opcode::SELF_TEST => ("SelfTest", [250, 625, 2324]),
+        _ => return None,
+    };
+    let [m0, m1, m2] = times;
+    let time = match mode {
+        ClockMode::M0 => m0,
+        ClockMode::M1 => m1,
+        ClockMode::M2 => m2,
+    };
+    Some((name, time))
+}
+
+/// GenKey mode: public key of a stored private key, and its digest into TempKey.
+pub const GEN_KEY_DIGEST: u8 = 0x08;
+/// Sign mode: internal message with the whole serial number.
+pub const SIGN_INTERNAL_WITH_SERIAL: u8 = 0x40;
 
 /// What a lost answer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +146,21 @@ impl Command {
     /// Loads a digest into the message digest buffer (pass-through).
     pub fn load_digest(digest: &[u8; 32]) -> Self {
         Self::new(opcode::NONCE, 0x43, 0, digest, 1, Repeat::Harmless)
+    }
+
+    /// Makes TempKey from the host's 20 octets and 32 random ones, which are the answer; the seed is updated.
+    pub fn nonce(challenge: &[u8; 20]) -> Self {
+        Self::new(opcode::NONCE, 0x00, 0, challenge, 32, Repeat::Harmless)
+    }
+
+    /// Puts a digest over TempKey and the public key of `slot` into TempKey; answers the public key.
+    pub fn digest_key(slot: u8) -> Self {
+        Self::new(opcode::GEN_KEY, GEN_KEY_DIGEST, u16::from(slot), &[], 64, Repeat::Never)
+    }
+
+    /// Signs the chip's statement about TempKey, the slot it came from and the serial number with the key in `slot`.
+    pub fn sign_internal(slot: u8) -> Self {
+        Self::new(opcode::SIGN, SIGN_INTERNAL_WITH_SERIAL, u16::from(slot), &[], 64, Repeat::Never)
     }
 
     /// Signs the message digest buffer with the key in `slot`.
@@ -184,15 +235,15 @@ impl Command {
 
     /// Name for messages.
     pub fn name(&self) -> &'static str {
-        self.timing().0
+        self.timing(ClockMode::M0).0
     }
 
-    /// Longest execution in clock mode M0.
-    pub fn worst_case(&self) -> Duration {
-        Duration::from_millis(self.timing().1)
+    /// Longest execution.
+    pub fn worst_case(&self, mode: ClockMode) -> Duration {
+        Duration::from_millis(self.timing(mode).1)
     }
 
-    fn timing(&self) -> (&'static str, u64) {
-        self.content.first().and_then(|code| timing(*code)).unwrap_or(("command", 250))
+    fn timing(&self, mode: ClockMode) -> (&'static str, u64) {
+        self.content.first().and_then(|code| timing(*code, mode)).unwrap_or(("command", 2500))
     }
 }

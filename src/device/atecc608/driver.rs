@@ -1,6 +1,6 @@
 //! The chip's commands as typed calls.
 
-use super::command::{Command, LockTarget};
+use super::command::{ClockMode, Command, LockTarget};
 use super::link::Link;
 use super::packet::crc16;
 use super::profile::ChipProfile;
@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 pub struct Atecc608 {
     link: Link,
     pub(super) profile: ChipProfile,
+    /// The device key as the chip last told it, so that a signature can be checked without computing it again.
+    pub(super) told_key: Option<[u8; 64]>,
 }
 
 /// Lock state of a configuration zone.
@@ -30,6 +32,10 @@ impl Locks {
     /// Reads octets 86 to 89. Only 0x55 means unlocked.
     pub fn of(configuration: &[u8; CONFIGURATION_SIZE]) -> Self {
         let [.., value, config, low, high] = configuration.first_chunk::<90>().copied().unwrap_or([0; 90]);
+        Self::from_octets([value, config, low, high])
+    }
+
+    fn from_octets([value, config, low, high]: [u8; 4]) -> Self {
         Self { configuration: config != 0x55, data: value != 0x55, slots: !u16::from_le_bytes([low, high]) }
     }
 
@@ -42,7 +48,7 @@ impl Locks {
 impl Atecc608 {
     /// Takes the bus. Nothing is sent until the first call.
     pub fn new(transport: Box<dyn Transport>, profile: ChipProfile) -> Self {
-        Self { link: Link::new(transport), profile }
+        Self { link: Link::new(transport), profile, told_key: None }
     }
 
     /// The profile that this chip is to have.
@@ -64,13 +70,35 @@ impl Atecc608 {
             _ => None,
         };
         let serial = bytes.ok_or(DeviceError::Untrustworthy { command: "Read", reason: "the serial number is missing" })?;
-        Ok(ElementInfo { serial: ElementSerial::new(serial), revision, model: model_name(revision) })
+        let model = format!("{}{}", model_name(revision), self.variant()?);
+        Ok(ElementInfo { serial: ElementSerial::new(serial), revision, model })
+    }
+
+    /// Suffix of parts that the manufacturer has configured: they are locked and name their certificate in OTP.
+    fn variant(&mut self) -> Result<&'static str, DeviceError> {
+        // Word 84: UserExtra, UserExtraAdd, LockValue, LockConfig.
+        if self.read_zone(Zone::Configuration, 84, 4)?.get(2) != Some(&0) {
+            return Ok("");
+        }
+        let code = self.read_zone(Zone::Otp, 0, 8)?;
+        Ok(VARIANTS.iter().find(|(known, _)| *known == code.as_slice()).map_or("", |(_, suffix)| suffix))
     }
 
     /// All 128 octets of the configuration zone.
     pub fn configuration(&mut self) -> Result<[u8; CONFIGURATION_SIZE], DeviceError> {
         let bytes = self.read_zone(Zone::Configuration, 0, CONFIGURATION_SIZE)?;
-        bytes.try_into().map_err(|_| DeviceError::Answer { command: "Read", reason: "short configuration zone".into() })
+        let zone: [u8; CONFIGURATION_SIZE] =
+            bytes.try_into().map_err(|_| DeviceError::Answer { command: "Read", reason: "short configuration zone".into() })?;
+        self.link.set_clock(ClockMode::from_chip_mode(zone[19]).unwrap_or(ClockMode::M2));
+        Ok(zone)
+    }
+
+    /// Lock state alone: two words instead of the whole zone.
+    pub fn locks(&mut self) -> Result<Locks, DeviceError> {
+        match self.read_zone(Zone::Configuration, 86, 4)?.as_slice() {
+            [value, config, low, high] => Ok(Locks::from_octets([*value, *config, *low, *high])),
+            _ => Err(DeviceError::Answer { command: "Read", reason: "short configuration zone".into() }),
+        }
     }
 
     /// Writes what differs between `current` and `image`: blocks 1 and 3 whole, the others, which hold octets that
@@ -193,9 +221,8 @@ impl Atecc608 {
         Ok(bytes.into_iter().skip(offset - start).take(length).collect())
     }
 
-    /// Writes `bytes`, a multiple of four, at the start of a slot: whole blocks, then words.
-    pub fn write_slot(&mut self, slot: u8, bytes: &[u8]) -> Result<(), DeviceError> {
-        let zone = Zone::Data(slot);
+    /// Writes `bytes`, a multiple of four, at the start of a slot or of OTP: whole blocks, then words.
+    pub fn write_zone(&mut self, zone: Zone, bytes: &[u8]) -> Result<(), DeviceError> {
         if bytes.len() > zone.size() || !bytes.len().is_multiple_of(4) {
             return Err(out_of_range());
         }
@@ -211,12 +238,25 @@ impl Atecc608 {
         Ok(())
     }
 
-    fn fixed<const N: usize>(&mut self, command: &Command) -> Result<[u8; N], DeviceError> {
+    /// Executes a command whose answer has `N` octets.
+    pub(super) fn fixed<const N: usize>(&mut self, command: &Command) -> Result<[u8; N], DeviceError> {
         let answer = self.link.execute(command)?;
         let reason = || format!("{N} octets expected");
         answer.try_into().map_err(|_| DeviceError::Answer { command: command.name(), reason: reason() })
     }
 }
+
+/// First octets of OTP by which the vendor's library tells its pre-configured parts apart.
+const VARIANTS: [(&[u8; 8], &str); 8] = [
+    (b"MKMwyhP1", "-TFLXTLS"),
+    (b"KQp2ZkD8", "-TNGTLS"),
+    (b"x6tjuZMy", "-TNGTLS"),
+    (b"wdNxAjae", "-TNGTLS"),
+    (b"Rsuy5YJh", "-TNGTLS"),
+    (b"jsMu7iYO", "-TNGLORA"),
+    (b"09qJNxI3", "-TNGLORA"),
+    (b"BxZvm6q2", "-TNGLORA"),
+];
 
 fn out_of_range() -> DeviceError {
     DeviceError::Answer { command: "Read or Write", reason: "the address lies outside the zone".into() }

@@ -1,5 +1,6 @@
 //! ATECC608 driver: packets, commands and the provisioning steps over any transport.
 
+pub mod attestation;
 pub mod command;
 pub mod definition;
 mod driver;

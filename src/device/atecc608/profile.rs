@@ -1,6 +1,6 @@
 //! Chip profiles: what a part's configuration is to be, as a reviewed TOML file.
 
-use super::permissions;
+use super::permissions::{self, Plan};
 use super::slots::{CLOSED, DataRules, PrivateKeyRules, SlotUse};
 use super::zones::{CONFIGURATION_SIZE, SLOTS, slot_size};
 use crate::device::{DeviceError, Storage};
@@ -17,6 +17,8 @@ struct RawProfile {
     model: String,
     #[serde(default)]
     description: String,
+    #[serde(default)]
+    preprovisioned: bool,
     chip: RawChip,
     slot: Vec<RawSlot>,
     locks: RawLocks,
@@ -73,6 +75,7 @@ pub struct ChipProfile {
     name: String,
     model: String,
     description: String,
+    preprovisioned: bool,
     bytes: Vec<(usize, u8)>,
     slots: [SlotUse; SLOTS as usize],
     key_slot: u8,
@@ -117,13 +120,33 @@ impl ChipProfile {
         for name in &raw.locks.storage {
             locked.push(roles.storage(name)?);
         }
-        let findings = permissions::check(&slots, key_slot, &roles.storage, &locked, raw.locks.device_key, raw.chip.i2c_address);
+        let findings = permissions::check(&Plan {
+            slots: &slots,
+            key_slot,
+            storage: &roles.storage,
+            locked: &locked,
+            lock_device_key: raw.locks.device_key,
+            chip_mode: raw.chip.chip_mode,
+            i2c_address: raw.chip.i2c_address,
+            preprovisioned: raw.preprovisioned,
+        });
         if !findings.refusals.is_empty() {
             return Err(DeviceError::Profile(findings.refusals.join("; ")));
         }
         let bytes = decided_bytes(&raw.chip, &slots);
-        let RawProfile { name, model, description, .. } = raw;
-        Ok(Self { name, model, description, bytes, slots, key_slot, storage: roles.storage, locked, warnings: findings.warnings })
+        let RawProfile { name, model, description, preprovisioned, .. } = raw;
+        Ok(Self {
+            name,
+            model,
+            description,
+            preprovisioned,
+            bytes,
+            slots,
+            key_slot,
+            storage: roles.storage,
+            locked,
+            warnings: findings.warnings,
+        })
     }
 
     /// Name, for records.
@@ -139,6 +162,11 @@ impl ChipProfile {
     /// Free text.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// The part arrives configured, locked and with a key that its manufacturer made for good.
+    pub fn preprovisioned(&self) -> bool {
+        self.preprovisioned
     }
 
     /// Things that are allowed but may surprise; to be shown before a line starts.
@@ -337,6 +365,7 @@ mod tests {
             ("number = 10", "number = 16", "slot 16"),
             ("number = 10", "number = 1", "72 octets"),
             ("version = 1", "version = 2", "version 2"),
+            ("chip_mode = 0x00", "chip_mode = 0x30", "clock mode"),
             ("number = 10", "number = 10\nsecret = 1", "secret"),
             ("role = \"device-key\"", "", "device-key"),
         ] {

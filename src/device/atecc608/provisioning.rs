@@ -1,6 +1,9 @@
 //! The provisioning steps on an ATECC608: each irreversible step follows a fresh read-back.
 
+use super::attestation::Attestation;
+use super::command::Command;
 use super::driver::{Atecc608, Locks};
+use super::slots::SlotUse;
 use super::zones::{Zone, slot_size};
 use crate::device::{Configuration, DeviceError, ElementInfo, ElementStatus, Refusal, SecureElement, StatusCode, Storage};
 use crate::x509::keys;
@@ -15,13 +18,9 @@ impl Atecc608 {
         self.profile.slot_of(storage).ok_or(DeviceError::Refused(Refusal::NoSuchStorage(storage.as_str())))
     }
 
-    fn locks(&mut self) -> Result<Locks, DeviceError> {
-        self.configuration().map(|c| Locks::of(&c))
-    }
-
     /// `None` when the slot holds no usable key; the chip says so with an execution or ECC status.
     fn existing_key(&mut self) -> Result<Option<[u8; 64]>, DeviceError> {
-        match self.public_key_of(self.profile.key_slot()) {
+        match self.public_key() {
             Ok(key) => Ok(Some(key)),
             Err(DeviceError::Status { status: StatusCode::Execution | StatusCode::EccFault, .. }) => Ok(None),
             Err(e) => Err(e),
@@ -38,6 +37,11 @@ impl Atecc608 {
             Err(e) => return Err(e),
         }
         self.expect_lock(&format!("lock bit of slot {slot}"), |locks| locks.slot(slot))
+    }
+
+    /// Nothing can replace the device key any more: its slot is locked, or was never open on this part.
+    fn key_is_fixed(&self, locks: &Locks) -> bool {
+        locks.slot(self.profile.key_slot()) || (self.profile.preprovisioned() && locks.configuration && locks.data)
     }
 
     fn expect_lock(&mut self, what: &str, locked: impl Fn(&Locks) -> bool) -> Result<(), DeviceError> {
@@ -74,7 +78,7 @@ impl SecureElement for Atecc608 {
             configuration_locked: locks.configuration,
             data_locked: locks.data,
             public_key,
-            key_locked: locks.slot(self.profile.key_slot()),
+            key_locked: self.key_is_fixed(&locks),
             locked_storage: locked.map(|(storage, _)| *storage).collect(),
         })
     }
@@ -92,6 +96,9 @@ impl SecureElement for Atecc608 {
         }
         if Locks::of(&current).configuration {
             return Err(DeviceError::Refused(Refusal::ForeignConfiguration(self.profile.differences(&current))));
+        }
+        if self.profile.preprovisioned() {
+            return Err(DeviceError::Refused(Refusal::NotPreprovisioned));
         }
         self.write_configuration(&current, &wanted)?;
         let found = self.configuration()?;
@@ -115,6 +122,9 @@ impl SecureElement for Atecc608 {
         }
         if locks.configuration {
             return Ok(());
+        }
+        if self.profile.preprovisioned() {
+            return Err(DeviceError::Refused(Refusal::NotPreprovisioned));
         }
         match self.lock_configuration_zone(&current) {
             Ok(()) | Err(DeviceError::OutcomeUnknown { .. }) => self.expect_lock("LockConfig", |l| l.configuration),
@@ -141,12 +151,16 @@ impl SecureElement for Atecc608 {
             return too_early("lock_configuration");
         }
         let slot = self.profile.key_slot();
+        if self.profile.preprovisioned() {
+            return self.public_key();
+        }
+        self.told_key = None;
         let key = match self.generate_key_in(slot) {
             // The first key, if it was made, was never seen by anyone: a second GenKey is the clean way on.
             Err(DeviceError::OutcomeUnknown { .. }) => self.generate_key_in(slot)?,
             other => other?,
         };
-        if self.public_key_of(slot)? != key {
+        if self.public_key()? != key {
             return Err(DeviceError::Untrustworthy { command: "GenKey", reason: "it reports another public key when asked again" });
         }
         keys::p256_spki(&key)
@@ -155,7 +169,9 @@ impl SecureElement for Atecc608 {
     }
 
     fn public_key(&mut self) -> Result<[u8; 64], DeviceError> {
-        self.public_key_of(self.profile.key_slot())
+        let key = self.public_key_of(self.profile.key_slot())?;
+        self.told_key = Some(key);
+        Ok(key)
     }
 
     fn sign(&mut self, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
@@ -164,7 +180,10 @@ impl SecureElement for Atecc608 {
             return too_early("lock_data");
         }
         let slot = self.profile.key_slot();
-        let key = self.public_key_of(slot)?;
+        let key = match self.told_key {
+            Some(key) => key,
+            None => self.public_key()?,
+        };
         let signature = self.sign_with(slot, digest)?;
         let point = [[0x04].as_slice(), &key].concat();
         let holds = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point)
@@ -174,6 +193,25 @@ impl SecureElement for Atecc608 {
             Err(_) => {
                 Err(DeviceError::Untrustworthy { command: "Sign", reason: "the signature does not verify with the chip's own public key" })
             }
+        }
+    }
+
+    fn attest(&mut self, challenge: &[u8; 20]) -> Result<Option<Attestation>, DeviceError> {
+        let slot = self.profile.key_slot();
+        if !matches!(self.profile.slot_use(slot), SlotUse::PrivateKey(key) if key.internal_sign) {
+            return Ok(None);
+        }
+        let configuration = self.configuration()?;
+        if !Locks::of(&configuration).data {
+            return too_early("lock_data");
+        }
+        let random = self.fixed(&Command::nonce(challenge))?;
+        let public_key = self.fixed(&Command::digest_key(slot))?;
+        let signature = self.fixed(&Command::sign_internal(slot))?;
+        let attestation = Attestation { challenge: *challenge, random, slot, configuration, public_key, signature };
+        match attestation.verify(&public_key) {
+            Ok(_) => Ok(Some(attestation)),
+            Err(_) => Err(DeviceError::Untrustworthy { command: "Sign", reason: "its statement about itself does not verify" }),
         }
     }
 
@@ -200,7 +238,7 @@ impl SecureElement for Atecc608 {
         if self.read_zone(Zone::Data(slot), 0, length)? == wanted {
             return Ok(());
         }
-        self.write_slot(slot, &wanted)?;
+        self.write_zone(Zone::Data(slot), &wanted)?;
         let found = self.read_zone(Zone::Data(slot), 0, length)?;
         match found == wanted {
             true => Ok(()),
@@ -220,7 +258,11 @@ impl SecureElement for Atecc608 {
         if self.public_key()? != *expected {
             return Err(DeviceError::Refused(Refusal::OtherKey));
         }
-        self.lock_and_read_back(self.profile.key_slot())
+        let locks = self.locks()?;
+        match self.key_is_fixed(&locks) {
+            true => Ok(()),
+            false => self.lock_and_read_back(self.profile.key_slot()),
+        }
     }
 
     fn lock_storage(&mut self, storage: Storage, expected: &[u8]) -> Result<(), DeviceError> {

@@ -140,6 +140,11 @@ impl SlotWords {
         self.slot & WRITE_GENERATE != 0
     }
 
+    /// PrivWrite of a key from outside.
+    pub fn imports(self) -> bool {
+        self.is_private() && self.slot & WRITE_IMPORT != 0
+    }
+
     /// GenKey public.
     pub fn tells_public_key(self) -> bool {
         self.key & PUB_INFO != 0

@@ -1,8 +1,8 @@
 //! What each command does, under locks and slot permissions.
 
 use super::state::Memory;
-use super::{keys, memory_access};
-use crate::device::atecc608::command::opcode;
+use super::{keys, memory_access, statements};
+use crate::device::atecc608::command::{GEN_KEY_DIGEST, SIGN_INTERNAL_WITH_SERIAL, opcode};
 use crate::device::atecc608::slots::SlotWords;
 use sha2::{Digest, Sha256};
 
@@ -20,9 +20,11 @@ pub type Outcome = Result<Vec<u8>, u8>;
 /// State that sleep and power loss erase.
 #[derive(Default)]
 pub struct Volatile {
-    temp_key: Option<[u8; 32]>,
+    pub(super) temp_key: Option<[u8; 32]>,
     /// TempKey holds a nonce that the chip's own random number went into.
-    temp_key_random: bool,
+    pub(super) temp_key_random: bool,
+    /// Slot whose public key GenKey has put into TempKey.
+    pub(super) temp_key_of: Option<u8>,
     digest_buffer: Option<[u8; 32]>,
     sha: Option<Sha256>,
 }
@@ -85,7 +87,7 @@ fn random_octets() -> Result<[u8; 32], u8> {
     Ok(octets)
 }
 
-fn gen_key(memory: &mut Memory, volatile: &Volatile, mode: u8, param2: u16) -> Outcome {
+fn gen_key(memory: &mut Memory, volatile: &mut Volatile, mode: u8, param2: u16) -> Outcome {
     let slot = slot_number(param2)?;
     let words = SlotWords::of(&memory.configuration, slot);
     if !memory.configuration_locked() || !words.is_private_p256() {
@@ -103,6 +105,11 @@ fn gen_key(memory: &mut Memory, volatile: &Volatile, mode: u8, param2: u16) -> O
             let cell = memory.slots.get_mut(usize::from(slot)).ok_or(PARSE)?;
             cell.iter_mut().skip(4).zip(scalar.iter()).for_each(|(octet, new)| *octet = *new);
             memory.key_present |= 1 << slot;
+            Ok(key.to_vec())
+        }
+        GEN_KEY_DIGEST => {
+            let key = private_key(memory, slot).and_then(|scalar| keys::public(scalar).ok_or(ECC))?;
+            statements::digest_key(memory, volatile, slot, &key)?;
             Ok(key.to_vec())
         }
         0x00 => {
@@ -127,6 +134,7 @@ fn nonce(volatile: &mut Volatile, mode: u8, data: &[u8]) -> Outcome {
         (0x03, 32) => {
             volatile.temp_key = data.try_into().ok();
             volatile.temp_key_random = false;
+            volatile.temp_key_of = None;
             Ok(vec![0])
         }
         (0x43, 32) => {
@@ -139,6 +147,7 @@ fn nonce(volatile: &mut Volatile, mode: u8, data: &[u8]) -> Outcome {
             let digest = Sha256::new().chain_update(drawn).chain_update(data).chain_update([opcode::NONCE, mode, 0]);
             volatile.temp_key = Some(digest.finalize().into());
             volatile.temp_key_random = true;
+            volatile.temp_key_of = None;
             Ok(drawn.to_vec())
         }
         _ => Err(PARSE),
@@ -153,6 +162,10 @@ fn take_digest(volatile: &mut Volatile, mode: u8) -> Result<[u8; 32], u8> {
 
 fn sign(memory: &Memory, volatile: &mut Volatile, mode: u8, param2: u16, lie: bool) -> Outcome {
     let slot = slot_number(param2)?;
+    if mode == SIGN_INTERNAL_WITH_SERIAL {
+        let digest = statements::internal_digest(memory, volatile, slot)?;
+        return keys::sign(private_key(memory, slot)?, &digest).map(|s| s.to_vec()).ok_or(ECC);
+    }
     if mode & !0x20 != 0x80 {
         return Err(PARSE);
     }
@@ -232,4 +245,80 @@ fn counter(memory: &mut Memory, mode: u8, number: u16) -> Outcome {
         _ => return Err(PARSE),
     }
     Ok(counter.to_le_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::atecc608::ChipProfile;
+    use proptest::prelude::*;
+
+    const SHIPPED: &str = include_str!("../../../config/elements/atecc608-tls.toml");
+
+    /// A finished device: both zones locked, key and certificate slots locked.
+    fn device() -> Memory {
+        let mut memory = Memory::blank([1, 0x23, 1, 2, 3, 4, 5, 6, 0xee], [0, 0, 0x60, 3]);
+        memory.configuration = ChipProfile::parse(SHIPPED).unwrap().applied_to(&memory.configuration);
+        let mut run = |content: &[u8]| execute(&mut memory, &mut Volatile::default(), content, false).0.unwrap();
+        run(&[opcode::LOCK, 0x80, 0, 0]);
+        run(&[opcode::GEN_KEY, 0x04, 0, 0]);
+        run(&[opcode::LOCK, 0x81, 0, 0]);
+        run(&[opcode::LOCK, 0x02, 0, 0]);
+        run(&[opcode::LOCK, 0x02 | 10 << 2, 0, 0]);
+        memory
+    }
+
+    fn command() -> impl Strategy<Value = Vec<u8>> {
+        let codes = prop::sample::select(vec![
+            opcode::READ,
+            opcode::WRITE,
+            opcode::NONCE,
+            opcode::LOCK,
+            opcode::RANDOM,
+            opcode::UPDATE_EXTRA,
+            opcode::COUNTER,
+            opcode::INFO,
+            opcode::GEN_KEY,
+            opcode::SIGN,
+            opcode::VERIFY,
+            opcode::SHA,
+            opcode::SELF_TEST,
+            0x46,
+        ]);
+        let length = prop::sample::select(vec![0usize, 4, 20, 32, 36, 64, 128]);
+        let parts = (codes, any::<u8>(), 0u16..0x400, length, any::<u8>());
+        parts.prop_map(|(code, mode, param, length, fill)| [[code, mode].as_slice(), &param.to_le_bytes(), &vec![fill; length]].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_sequence_of_commands_undoes_a_lock(commands in prop::collection::vec(command(), 1..200)) {
+            let mut memory = device();
+            let before = memory.clone();
+            let mut volatile = Volatile::default();
+            let mut locked = !u16::from_le_bytes([memory.configuration[88], memory.configuration[89]]);
+            for content in &commands {
+                let previous = memory.clone();
+                let (outcome, changed) = execute(&mut memory, &mut volatile, content, false);
+                let same = memory.configuration == previous.configuration && memory.slots == previous.slots;
+                prop_assert!(changed || (same && memory.otp == previous.otp), "a change would not be saved");
+                prop_assert!(memory.configuration_locked() && memory.data_locked());
+                let now = !u16::from_le_bytes([memory.configuration[88], memory.configuration[89]]);
+                prop_assert_eq!(now & locked, locked, "a slot lock went away");
+                locked = now;
+                for slot in [0usize, 10] {
+                    prop_assert_eq!(&memory.slots[slot], &before.slots[slot], "a locked slot changed");
+                }
+                if let Ok(data) = outcome {
+                    let secret = &before.slots[0][4..36];
+                    prop_assert!(!data.windows(32).any(|window| window == secret), "a private key left the chip");
+                }
+            }
+            for octet in (0..84).chain(90..128) {
+                prop_assert_eq!(memory.configuration[octet], before.configuration[octet]);
+            }
+        }
+    }
 }

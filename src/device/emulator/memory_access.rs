@@ -72,6 +72,9 @@ fn put(zone: &mut [u8], offset: usize, data: &[u8]) {
 /// Lock of a zone or a slot; never undone by anything.
 pub fn lock(memory: &mut Memory, mode: u8, summary: u16) -> Outcome {
     let unchecked = mode & 0x80 != 0;
+    if mode & 0x40 != 0 {
+        return Err(PARSE);
+    }
     match mode & 0x03 {
         0 => {
             if memory.configuration_locked() || !(unchecked || crc16(&memory.configuration) == summary) {

@@ -9,12 +9,13 @@ mod faults;
 mod keys;
 mod memory_access;
 mod state;
+mod statements;
 
 pub use clock::Timing;
 pub use faults::{Brownout, Faults};
 
 use super::DeviceError;
-use super::atecc608::command::timing;
+use super::atecc608::command::{ClockMode, timing};
 use super::atecc608::packet::{self, WAKE_ANSWER};
 use super::transport::TransportError;
 use clock::Clock;
@@ -23,8 +24,8 @@ use state::Memory;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Time after a wake pulse in which everything must be done; then the chip sleeps.
-const WATCHDOG: Duration = Duration::from_millis(1300);
+/// Time after a wake pulse in which everything must be done; then the chip sleeps. ChipMode bit 2 chooses the longer.
+const WATCHDOGS: [Duration; 2] = [Duration::from_millis(1300), Duration::from_secs(13)];
 /// Info revision of an ATECC608B.
 const REVISION_608B: [u8; 4] = [0x00, 0x00, 0x60, 0x03];
 
@@ -48,6 +49,7 @@ pub struct Emulator {
     output: Vec<u8>,
     cursor: usize,
     bus_bytes: u64,
+    executed: Duration,
     faults: Faults,
 }
 
@@ -85,6 +87,7 @@ impl Emulator {
             output: Vec::new(),
             cursor: 0,
             bus_bytes: 0,
+            executed: Duration::ZERO,
             faults,
         }
     }
@@ -110,6 +113,16 @@ impl Emulator {
     /// Lets chip time pass; returns how long the caller must really sleep.
     pub fn pass(&mut self, time: Duration) -> Duration {
         self.clock.pass(time)
+    }
+
+    /// Chip time since the emulator was started.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Sum of the execution times of all commands since the emulator was started.
+    pub fn executed(&self) -> Duration {
+        self.executed
     }
 
     /// A wake pulse. A chip that is awake does not notice it.
@@ -181,9 +194,8 @@ impl Emulator {
             self.answer(status(0xff));
             return Ok(());
         };
-        let time = content.first().and_then(|code| timing(*code)).map_or(1, |(_, ms)| ms) * u64::from(self.faults.slowness);
-        let time = Duration::from_millis(time);
-        if self.clock.now() + time > since + WATCHDOG && time < WATCHDOG {
+        let time = self.execution_time(content);
+        if self.clock.now() + time > since + self.watchdog() && time < self.watchdog() {
             self.answer(status(0xee));
             return Ok(());
         }
@@ -198,9 +210,23 @@ impl Emulator {
             self.drop_volatile(Power::Off);
             return Ok(());
         }
+        self.executed += time;
         let until = if self.faults.stuck_busy { Duration::MAX } else { self.clock.busy(time) };
+        // A command longer than the watchdog (SelfTest at the slowest clock) is answered, so its answer can be read.
+        let since = if time < self.watchdog() { since } else { until };
         self.power = Power::Busy { since, until };
         Ok(())
+    }
+
+    /// Worst case of the command in the clock mode that the configuration names, as long as faults make it.
+    fn execution_time(&self, content: &[u8]) -> Duration {
+        let mode = ClockMode::from_chip_mode(self.memory.configuration[19]).unwrap_or(ClockMode::M0);
+        let milliseconds = content.first().and_then(|code| timing(*code, mode)).map_or(1, |(_, ms)| ms);
+        Duration::from_millis(milliseconds * u64::from(self.faults.slowness))
+    }
+
+    fn watchdog(&self) -> Duration {
+        WATCHDOGS[usize::from(self.memory.configuration[19] >> 2 & 1)]
     }
 
     /// Executes one command; memory changes are on disk before the answer exists.
@@ -224,7 +250,7 @@ impl Emulator {
             self.power = Power::Awake { since };
         }
         if let Power::Awake { since } = self.power
-            && now > since + WATCHDOG
+            && now > since + self.watchdog()
         {
             self.drop_volatile(Power::Asleep);
         }

@@ -39,6 +39,10 @@ impl Transport for EmulatedTransport {
         self.chip().read(buffer)
     }
 
+    fn elapsed(&mut self) -> Duration {
+        self.chip().now()
+    }
+
     fn pause(&mut self, time: Duration) {
         let real = self.chip().pass(time);
         if !real.is_zero() {

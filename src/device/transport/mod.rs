@@ -12,7 +12,10 @@ pub use kit::KitTransport;
 pub use open::open;
 pub use simulator::SimulatorTransport;
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What a bus can report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,4 +42,9 @@ pub trait Transport: Send {
 
     /// Lets `time` pass for the chip.
     fn pause(&mut self, time: Duration);
+
+    /// Time since any fixed moment, as the chip feels it: what its watchdog goes by.
+    fn elapsed(&mut self) -> Duration {
+        START.elapsed()
+    }
 }
