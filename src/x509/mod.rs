@@ -12,3 +12,4 @@ pub mod sign;
 pub mod spki;
 pub mod tbs;
 pub mod text;
+pub mod weak;
