@@ -1,5 +1,6 @@
 //! `sealwright policy`: check, explain, test and compare profiles before they decide anything.
 
+mod bundle;
 mod explain;
 mod test;
 
@@ -33,6 +34,10 @@ enum Command {
     Explain(explain::Args),
     /// Run the cases beside the profiles (DIR/cases/*.toml).
     Test(test::Args),
+    /// Write the MANIFEST of a directory of profiles, ready to be approved.
+    Seal(bundle::Seal),
+    /// Verify a bundle: files, manifest, and the approvals of M people.
+    Verify(bundle::Verify),
     /// Show what changes in meaning between two sets (exit 1 when anything does).
     Diff {
         /// Directory or file.
@@ -51,6 +56,8 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         Command::Check { paths, json } => check(&paths, json),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Seal(args) => bundle::seal(&args),
+        Command::Verify(args) => bundle::verify(&args),
         Command::Diff { old, new, json } => compare(&old, &new, json),
     }
 }
