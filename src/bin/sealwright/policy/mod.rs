@@ -12,6 +12,9 @@ use sealwright::policy::set::{PolicySet, read_directory, read_source};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// The keys of a profile as editors understand them (JSON Schema 2020-12).
+const SCHEMA: &str = include_str!("../../../../policies/profile.schema.json");
+
 /// Policy commands.
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,6 +37,8 @@ enum Command {
     Explain(explain::Args),
     /// Run the cases beside the profiles (DIR/cases/*.toml).
     Test(test::Args),
+    /// Print the JSON schema of profiles, for editors.
+    Schema,
     /// Write the MANIFEST of a directory of profiles, ready to be approved.
     Seal(bundle::Seal),
     /// Verify a bundle: files, manifest, and the approvals of M people.
@@ -56,6 +61,10 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         Command::Check { paths, json } => check(&paths, json),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Schema => {
+            print!("{SCHEMA}");
+            Ok(Verdict::Good)
+        }
         Command::Seal(args) => bundle::seal(&args),
         Command::Verify(args) => bundle::verify(&args),
         Command::Diff { old, new, json } => compare(&old, &new, json),
