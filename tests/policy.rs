@@ -117,6 +117,33 @@ fn diff_shows_changes_of_meaning_only() {
     assert_eq!((code, changes.as_str()), (Some(1), expected));
 }
 
+/// The keys that the reader names when it meets an unknown one.
+fn expected_keys(section: &str) -> Vec<String> {
+    let head = "version = 1\nname = \"a\"\ndescription = \"a\"\n";
+    let text = if section.is_empty() { format!("{head}zzz = 1\n") } else { format!("{head}[{section}]\nzzz = 1\n") };
+    let source = sealwright::policy::problem::Source { name: "a".into(), text };
+    let problems = sealwright::policy::set::PolicySet::from_sources(&[source]).unwrap_err();
+    let mut keys: Vec<String> = problems[0].message.split('`').skip(3).step_by(2).map(str::to_owned).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn the_schema_has_the_keys_that_the_reader_has() {
+    let schema: serde_json::Value = serde_json::from_slice(&sealwright(&["policy", "schema"]).stdout).unwrap();
+    let keys = |v: &serde_json::Value| {
+        let mut keys: Vec<String> = v["properties"].as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&schema), expected_keys(""));
+    for section in ["identity", "key", "uniqueness", "quota", "validity", "subject", "san", "extensions"] {
+        assert_eq!(keys(&schema["properties"][section]), expected_keys(section), "{section}");
+    }
+    let extensions = &schema["properties"]["extensions"]["properties"];
+    assert_eq!(keys(&extensions["custom"]["items"]), expected_keys("[extensions.custom]"));
+}
+
 #[test]
 fn exit_codes_tell_bad_profiles_from_a_bad_place() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 //! [`decide::decide`] (caller, request, identity, issuer, time → [`decide::Approved`] or
 //! [`decide::Refusals`]). [`set::PolicySet`] is a directory of profiles under one hash.
 
+pub mod bundle;
 pub mod cases;
 mod custom;
 pub mod decide;

@@ -117,11 +117,11 @@ impl Rdn {
             return Err(format!("has {count} characters; {} holds 1 to {}", self.label, self.max));
         }
         match self.encoding {
-            Encoding::Printable => PrintableStringRef::new(text).map(|_| ()).map_err(|_| printable_reason(text)),
-            Encoding::Ia5 if !text.is_ascii() => Err("has characters outside ASCII".into()),
             _ if self.oid == rfc4519::C && (count != 2 || !text.bytes().all(|b| b.is_ascii_uppercase())) => {
                 Err("is not an ISO 3166 two-letter code".into())
             }
+            Encoding::Printable => PrintableStringRef::new(text).map(|_| ()).map_err(|_| printable_reason(text)),
+            Encoding::Ia5 if !text.is_ascii() => Err("has characters outside ASCII".into()),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::keys::{self, KeyError};
 use super::pem;
+use super::weak;
 use crate::types::{Fingerprint, KeyAlgorithm, SignatureAlgorithm};
 use der::asn1::BitString;
 use der::{Decode, Encode};
@@ -23,6 +24,9 @@ pub enum CsrError {
     /// Key or signature algorithm.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A well-formed key whose private half is known or cheap.
+    #[error("the key must not be certified: {0}; generate a new one with a sound random generator")]
+    WeakKey(&'static str),
     /// Proof of possession failed (P1).
     #[error("proof of possession failed: the request is not signed by the key that it carries")]
     ProofOfPossession,
@@ -53,6 +57,9 @@ impl VerifiedCsr {
         }
         let spki_der = request.info.public_key.to_der().map_err(malformed)?;
         let algorithm = keys::classify(&spki_der)?;
+        if let Some(reason) = weak::weakness(&spki_der, algorithm) {
+            return Err(CsrError::WeakKey(reason));
+        }
         let signature_algorithm = keys::signature_algorithm(&request.algorithm)?;
         let info = request.info.to_der().map_err(malformed)?;
         let signature = request.signature.as_bytes().ok_or_else(|| CsrError::Malformed("the signature has unused bits".into()))?;

@@ -13,3 +13,4 @@ pub mod spki;
 pub mod status;
 pub mod tbs;
 pub mod text;
+pub mod weak;

@@ -1,5 +1,6 @@
 //! `sealwright policy`: check, explain, test and compare profiles before they decide anything.
 
+mod bundle;
 mod explain;
 mod test;
 
@@ -10,6 +11,9 @@ use sealwright::policy::problem::{Problem, Source};
 use sealwright::policy::set::{PolicySet, read_directory, read_source};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+/// The keys of a profile as editors understand them (JSON Schema 2020-12).
+const SCHEMA: &str = include_str!("../../../../policies/profile.schema.json");
 
 /// Policy commands.
 #[derive(clap::Args)]
@@ -33,6 +37,12 @@ enum Command {
     Explain(explain::Args),
     /// Run the cases beside the profiles (DIR/cases/*.toml).
     Test(test::Args),
+    /// Print the JSON schema of profiles, for editors.
+    Schema,
+    /// Write the MANIFEST of a directory of profiles, ready to be approved.
+    Seal(bundle::Seal),
+    /// Verify a bundle: files, manifest, and the approvals of M people.
+    Verify(bundle::Verify),
     /// Show what changes in meaning between two sets (exit 1 when anything does).
     Diff {
         /// Directory or file.
@@ -51,6 +61,12 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
         Command::Check { paths, json } => check(&paths, json),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Schema => {
+            print!("{SCHEMA}");
+            Ok(Verdict::Good)
+        }
+        Command::Seal(args) => bundle::seal(&args),
+        Command::Verify(args) => bundle::verify(&args),
         Command::Diff { old, new, json } => compare(&old, &new, json),
     }
 }
