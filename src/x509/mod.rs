@@ -10,5 +10,6 @@ pub mod pem;
 pub mod plan;
 pub mod sign;
 pub mod spki;
+pub mod status;
 pub mod tbs;
 pub mod text;

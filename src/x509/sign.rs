@@ -1,6 +1,7 @@
 //! What a token key may be asked to sign: nothing else ever reaches a token.
 
 use super::csr::RequestInfo;
+use super::status::LintedCrl;
 use super::tbs::Linted;
 use crate::types::Invalid;
 
@@ -12,6 +13,8 @@ pub enum ToSign<'a> {
     Certificate(&'a Linted),
     /// A CertificationRequestInfo of the key's own request (RFC 2986).
     Request(&'a RequestInfo),
+    /// A TBSCertList that passed every lint.
+    Crl(&'a LintedCrl),
     /// The text of a log checkpoint (C2SP signed note).
     Checkpoint(&'a str),
     /// A statement about an artifact (CMS signed attributes or COSE Sig_structure).
@@ -24,6 +27,7 @@ impl ToSign<'_> {
         match self {
             Self::Certificate(linted) => linted.der(),
             Self::Request(info) => info.der(),
+            Self::Crl(crl) => crl.der(),
             Self::Checkpoint(text) => text.as_bytes(),
             Self::Artifact(statement) => statement.bytes(),
         }

@@ -198,7 +198,7 @@ pub fn key_identifier(spki_der: &[u8]) -> Result<Vec<u8>, TbsError> {
 }
 
 /// UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280 §4.1.2.5).
-fn time(unix: i64) -> Result<Time, TbsError> {
+pub(super) fn time(unix: i64) -> Result<Time, TbsError> {
     let seconds = u64::try_from(unix).map_err(|_| TbsError::Der("time before 1970".into()))?;
     let date = DateTime::from_unix_duration(Duration::from_secs(seconds))?;
     Ok(if date.year() < 2050 {
