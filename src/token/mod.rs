@@ -14,6 +14,7 @@ mod pin;
 mod pool;
 mod public;
 mod sign;
+pub mod signer;
 mod uri;
 
 pub use attributes::{Attributes, Offence, required_attributes};

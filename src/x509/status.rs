@@ -1,7 +1,7 @@
 //! Certificate revocation lists (RFC 5280 §5): built, linted, completed with a verified signature.
 
 use super::keys;
-use super::lint::Finding;
+use super::lint::{Finding, Severity};
 use super::tbs::{Issuer, TbsError, extension, time};
 use crate::types::Serial;
 use der::asn1::{AnyRef, BitString, OctetString, Uint};
@@ -111,7 +111,7 @@ impl LintedCrl {
         if !findings.is_empty() {
             return Err(findings);
         }
-        let broken = |e: TbsError| vec![Finding { clause: "RFC 5280 §5.1", reason: e.to_string() }];
+        let broken = |e: TbsError| vec![finding("crl-encoding", "RFC 5280 §5.1", e.to_string())];
         encode(plan, issuer).map(Self).map_err(broken)
     }
 
@@ -135,19 +135,20 @@ impl LintedCrl {
     }
 }
 
+fn finding(rule: &'static str, clause: &'static str, reason: String) -> Finding {
+    Finding { rule, clause, severity: Severity::Error, reason }
+}
+
 fn lint(plan: &CrlPlan) -> Vec<Finding> {
-    let mut out = Vec::new();
-    let mut add = |bad: bool, clause, reason: &str| {
-        if bad {
-            out.push(Finding { clause, reason: reason.to_owned() });
-        }
-    };
-    add(plan.next_update <= plan.this_update, "RFC 5280 §5.1.2.5", "nextUpdate is not later than thisUpdate");
-    add(plan.revoked.len() > MAX_REVOKED, "bound", "too many entries");
     let distinct: BTreeSet<&Serial> = plan.revoked.iter().map(|r| &r.serial).collect();
-    add(distinct.len() != plan.revoked.len(), "RFC 5280 §5.1.2.6", "a serial number is listed twice");
-    add(plan.revoked.iter().any(|r| r.at > plan.this_update), "RFC 5280 §5.1.2.6", "a revocation lies after thisUpdate");
-    out
+    let rules = [
+        (plan.next_update <= plan.this_update, "crl-updates", "RFC 5280 §5.1.2.5", "nextUpdate is not later than thisUpdate"),
+        (plan.revoked.len() > MAX_REVOKED, "crl-size", "sealwright", "over a million entries"),
+        (distinct.len() != plan.revoked.len(), "crl-duplicate", "RFC 5280 §5.1.2.6", "a serial number is listed twice"),
+        (plan.revoked.iter().any(|r| r.at > plan.this_update), "crl-future", "RFC 5280 §5.1.2.6", "a revocation lies after thisUpdate"),
+    ];
+    let broken = rules.into_iter().filter(|(bad, ..)| *bad);
+    broken.map(|(_, rule, clause, reason)| finding(rule, clause, reason.to_owned())).collect()
 }
 
 fn encode(plan: &CrlPlan, issuer: &Issuer) -> Result<Vec<u8>, TbsError> {
