@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::{Fixture, SOFTHSM, SPY, private_file};
+use common::{Fixture, SOFTHSM, SPY, kill, private_file};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose as Eku, IsCa, Issuer, KeyPair,
     KeyUsagePurpose as Ku, SerialNumber, date_time_ymd,
 };
+use rustix::process::Signal;
 use sealwright::token::TokenError;
 use sealwright::token::signer::{Health, RemoteSigner, SignerOptions};
 use sealwright::types::{Fingerprint, Serial, SignatureAlgorithm};
@@ -82,9 +83,8 @@ impl Rig {
         })
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.pid().expect("the signer runs");
-        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    fn signal(&self, signal: Signal) {
+        kill(&self.pid().expect("the signer runs"), signal);
     }
 }
 
@@ -272,7 +272,7 @@ fn a_hung_or_crashed_signer_is_replaced_and_what_it_held_is_reported() {
 
     // Hangs: the deadline passes, the caller is told that the outcome is unknown, a new one serves.
     let first = rig.pid().unwrap();
-    rig.signal("STOP");
+    rig.signal(Signal::STOP);
     let error = checkpoint(&signer, &rig, 2).unwrap_err();
     assert!(matches!(&error, TokenError::DeviceFailed { code, .. } if code.contains("no answer")), "{error}");
     wait_for(&signer, |h| *h == Health::Up);
@@ -280,7 +280,7 @@ fn a_hung_or_crashed_signer_is_replaced_and_what_it_held_is_reported() {
     checkpoint(&signer, &rig, 3).unwrap();
 
     // Crashes, as vendor modules do. (SIGSEGV from outside is swallowed by the Rust runtime.)
-    rig.signal("ABRT");
+    rig.signal(Signal::ABORT);
     wait_for(&signer, |h| matches!(h, Health::Down(_)));
     assert!(matches!(checkpoint(&signer, &rig, 4), Err(TokenError::Unavailable(words)) if words.contains("HSM down")));
     wait_for(&signer, |h| *h == Health::Up);
@@ -296,7 +296,7 @@ fn a_token_that_leaves_and_returns_is_found_again() {
     let (here, away) = (rig.fixture.path("tokens"), rig.fixture.path("away"));
     std::fs::rename(&here, &away).unwrap();
     std::fs::create_dir(&here).unwrap();
-    rig.signal("KILL");
+    rig.signal(Signal::KILL);
     let health = wait_for(&signer, |h| matches!(h, Health::Down(words) if words.contains("no such token")));
     assert!(matches!(checkpoint(&signer, &rig, 1), Err(TokenError::Unavailable(_))), "{health:?}");
     // A different token of the same label is not taken for it.
@@ -318,7 +318,7 @@ fn a_wrong_pin_is_tried_once_and_latches() {
     assert_eq!(logins(), 1);
     std::fs::rename(&pin, rig.fixture.path("good-pin")).unwrap();
     private_file(&pin, "1111-nobody");
-    rig.signal("KILL");
+    rig.signal(Signal::KILL);
     wait_for(&signer, |h| matches!(h, Health::Latched(_)));
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(logins(), 2, "one good and one bad login");

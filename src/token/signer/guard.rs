@@ -26,8 +26,10 @@ pub(super) struct CertificateRules {
     pub issuer: Issuer,
     pub max_days: i64,
     pub no_expiration: bool,
-    /// Purposes that a certificate may have; empty: it may have none.
+    /// Purposes that a certificate may have.
     pub usages: Vec<ObjectIdentifier>,
+    /// Whether it may have no extendedKeyUsage, which makes it good for everything (802.1AR).
+    pub any_usage: bool,
     /// Every organizationName must be this.
     pub organization: Option<String>,
 }
@@ -185,8 +187,7 @@ fn check_usages(rules: &CertificateRules, tbs: &TbsCertificate) -> Result<(), To
         Ok(Some((_, usages))) => usages.0,
         Err(_) => return refused("extendedKeyUsage does not decode"),
     };
-    // Without the extension a certificate is good for everything.
-    if usages.is_empty() && !rules.usages.is_empty() {
+    if usages.is_empty() && !rules.any_usage {
         return refused("extendedKeyUsage is missing");
     }
     match usages.iter().find(|u| !rules.usages.contains(u)) {

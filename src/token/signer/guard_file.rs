@@ -35,6 +35,8 @@ struct RawCertificates {
     #[serde(default)]
     no_expiration: bool,
     extended_key_usage: Vec<String>,
+    #[serde(default)]
+    any_usage: bool,
     organization: Option<String>,
     per_hour: u64,
     total: u64,
@@ -122,6 +124,6 @@ fn certificates(table: &RawCertificates, base: &Path) -> Result<CertificateRules
             }
         });
     }
-    let (max_days, no_expiration, organization) = (table.max_days, table.no_expiration, table.organization.clone());
-    Ok(CertificateRules { issuer, max_days, no_expiration, usages, organization })
+    let (max_days, no_expiration, any_usage) = (table.max_days, table.no_expiration, table.any_usage);
+    Ok(CertificateRules { issuer, max_days, no_expiration, usages, any_usage, organization: table.organization.clone() })
 }

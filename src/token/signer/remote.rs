@@ -106,8 +106,8 @@ impl RemoteSigner {
         Ok(Self { shared, info, keys, supervisor })
     }
 
-    /// Signs the whole message of `what`; X.509 form, not yet verified. An error other than
-    /// [`TokenError::GuardRefused`] leaves open whether the token signed: the caller must treat
+    /// Signs the whole message of `what`; X.509 form, not yet verified. After
+    /// [`TokenError::DeviceFailed`] it is unknown whether the token signed: the caller must treat
     /// the message as perhaps signed and never send it again.
     pub async fn sign(&self, fingerprint: &Fingerprint, what: ToSign<'_>) -> Result<Vec<u8>, TokenError> {
         let (reply, answer) = oneshot::channel();
@@ -131,7 +131,8 @@ impl RemoteSigner {
                 return Err(TokenError::Unavailable("the signer has just ended".into()));
             }
         }
-        answer.await.unwrap_or_else(|_| Err(TokenError::Unavailable("the signer was stopped".into())))
+        let dropped = || TokenError::DeviceFailed { call: "C_Sign".into(), code: "no answer before the signer was stopped".into() };
+        answer.await.unwrap_or_else(|_| Err(dropped()))
     }
 
     /// How the signer is now.
