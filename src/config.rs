@@ -38,6 +38,7 @@ struct TokenSpec {
     pin_fd: Option<u32>,
     #[serde(default = "two")]
     sessions: usize,
+    guard: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +120,8 @@ pub struct Config {
     pub pin: PinSource,
     /// Signing sessions to keep open, 1 to 64.
     pub sessions: usize,
+    /// Guard file of the signer process; without one the daemon holds the module itself.
+    pub guard: Option<PathBuf>,
     /// PEM file: issuing certificate first, then up to the root or the one below.
     pub chain: PathBuf,
     /// Directory of the transparency log.
@@ -157,7 +160,7 @@ impl Config {
 
     fn check(spec: Spec, base: &Path) -> Result<Self, Invalid> {
         let Spec { version, token, issuer, log, store, policy, socket, role } = spec;
-        let TokenSpec { module, uri, pin_file, pin_fd, sessions } = token;
+        let TokenSpec { module, uri, pin_file, pin_fd, sessions, guard } = token;
         if version != 1 {
             return Err(Invalid::new("version", format!("is {version}; this program reads version 1")));
         }
@@ -166,6 +169,10 @@ impl Config {
             (None, Some(fd)) if fd > 2 => PinSource::Descriptor(fd),
             _ => return Err(Invalid::new("token", "give exactly one of pin_file (mode 0600) and pin_fd (above 2)")),
         };
+        // A signer that is started again reads its PIN again; a pipe gives it once.
+        if guard.is_some() && !matches!(pin, PinSource::File(_)) {
+            return Err(Invalid::new("token.guard", "needs pin_file: the signer process reads the PIN at each of its starts"));
+        }
         if !(1..=64).contains(&sessions) {
             return Err(Invalid::new("token.sessions", "must be 1 to 64"));
         }
@@ -181,6 +188,7 @@ impl Config {
             token_uri: uri,
             pin,
             sessions,
+            guard: guard.map(|path| base.join(path)),
             chain: base.join(issuer.chain),
             log_directory: base.join(log.directory),
             log_origin: log.origin,

@@ -105,10 +105,19 @@ fn an_existing_label_or_output_stops_it_before_any_write() {
 }
 
 #[test]
-fn a_production_ceremony_refuses_a_software_token() {
+fn a_production_ceremony_needs_approvals_and_refuses_a_software_token() {
     let fixture = Fixture::new();
     let serial = fixture.token("root");
-    fixture.root_file(&serial, |t| t.replace("purpose = \"test\"", "purpose = \"production\"").replace("TEST ", ""));
+    let production = |t: String| t.replace("purpose = \"test\"", "purpose = \"production\"").replace("TEST ", "");
+    fixture.root_file(&serial, production);
+    let out = fixture.sealwright(&["ceremony", "root.toml", "--dry-run"]);
+    assert!(text(&out).contains("needs an [approvals] table"), "{}", text(&out));
+    fixture
+        .root_file(&serial, |t| production(t) + "\n[approvals]\nroster = \"operators\"\nrequired = 1\nsignatures = [\"plan.txt.sig\"]\n");
+    let approve = "ssh-keygen -q -t ed25519 -N '' -f alice && { printf 'alice '; cat alice.pub; } > operators \
+                   && $SEALWRIGHT ceremony root.toml --dry-run > plan.txt && ssh-keygen -q -Y sign -n ceremony@sealwright -f alice plan.txt";
+    let out = fixture.command("sh").args(["-c", approve]).env("SEALWRIGHT", env!("CARGO_BIN_EXE_sealwright")).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out));
     let out = fixture.sealwright(&["ceremony", "root.toml"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(text(&out).contains("software token"), "{}", text(&out));

@@ -14,7 +14,7 @@ type Case = (&'static str, &'static str, &'static str, &'static str);
 
 const INTERMEDIATE: [Case; 24] = [
     ("version = 1", "version = 2", "version", "version 2 is not 1"),
-    ("kind = \"intermediate\"", "kind = \"intermidiate\"", "kind", "not root or intermediate"),
+    ("kind = \"intermediate\"", "kind = \"intermidiate\"", "kind", "is not one of root, intermediate"),
     ("purpose = \"test\"", "purpose = \"prod\"", "purpose", "not test or production"),
     ("algorithm = ", "algoritm = ", "al", "unknown field `algoritm`"),
     ("\"p256\"", "\"p521\"", "al", "is not one of p256"),

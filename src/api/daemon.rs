@@ -7,7 +7,8 @@ use crate::log::entry::Event;
 use crate::log::tiles::TileLog;
 use crate::policy::set::PolicySet;
 use crate::store::{Opened, Store, StoreError};
-use crate::token::{Module, Pin, SignerPool, TokenError, TokenUri};
+use crate::token::signer::{RemoteSigner, SignerOptions};
+use crate::token::{Module, Pin, Signer, SignerPool, TokenError, TokenUri};
 use crate::types::Fingerprint;
 use crate::x509::pem;
 use crate::x509::tbs::Issuer;
@@ -80,14 +81,7 @@ pub async fn start(config: &Config) -> Result<Running, DaemonError> {
     let key = Fingerprint::of_spki(issuer.spki_der());
 
     let Opened { store, writer } = Store::open(&config.store)?;
-    let module = Module::load(&config.module)?;
-    let uri = TokenUri::parse(&config.token_uri)?;
-    let pin = match &config.pin {
-        PinSource::File(path) => Pin::from_file(path)?,
-        PinSource::Descriptor(fd) => Pin::from_descriptor(*fd)?,
-    };
-    let signer = Arc::new(SignerPool::start(&module, &uri, &pin, &[key, config.log_key], config.sessions)?);
-    drop(pin);
+    let signer = Arc::new(open_signer(config, key)?);
 
     let publishing = Publisher::start(config.log_directory.clone(), store.clone(), Arc::clone(&signer), config.log_key).await?;
     let issuance = Arc::new(Issuance::new(policy, chain, signer, store, &publishing)?);
@@ -107,6 +101,33 @@ async fn watch_recoveries(issuance: Arc<Issuance>) {
             tracing::error!(%error, "a recovery is not in the log");
         }
     }
+}
+
+/// Longest wait for one signature of a signer process, shorter than the issuance line's own.
+const SIGNER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The token: in a process of its own when the configuration names a guard, else in this one.
+fn open_signer(config: &Config, key: Fingerprint) -> Result<Signer, DaemonError> {
+    let uri = TokenUri::parse(&config.token_uri)?;
+    if let (Some(guard), PinSource::File(pin)) = (&config.guard, &config.pin) {
+        let program = std::env::current_exe().map_err(|e| file(Path::new("/proc/self/exe"), e))?;
+        let text = |path: &Path| path.display().to_string();
+        let (module, token, sessions) = (text(&config.module), config.token_uri.clone(), config.sessions.to_string());
+        let named =
+            [("--module", module), ("--token", token), ("--pin-file", text(pin)), ("--guard", text(guard)), ("--sessions", sessions)];
+        let arguments = std::iter::once("signer".to_owned()).chain(named.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        let options = SignerOptions { program, arguments: arguments.collect(), deadline: SIGNER_DEADLINE };
+        let signer = RemoteSigner::start(options)?;
+        // The guard must know both keys, or the first request would be the first to notice.
+        [key, config.log_key].iter().try_for_each(|f| signer.spki_der(f).map(|_| ()))?;
+        return Ok(Signer::Process(signer));
+    }
+    let pin = match &config.pin {
+        PinSource::File(path) => Pin::from_file(path)?,
+        PinSource::Descriptor(fd) => Pin::from_descriptor(*fd)?,
+    };
+    let module = Module::load(&config.module)?;
+    Ok(Signer::Here(Box::new(SignerPool::start(&module, &uri, &pin, &[key, config.log_key], config.sessions)?)))
 }
 
 impl Running {

@@ -7,7 +7,7 @@ use crate::log::entry::{Commitment, Entry, Event, MAX_TEXT};
 use crate::policy::decide::{Caller, IssuerContext, Refusals, decide};
 use crate::policy::set::PolicySet;
 use crate::store::{Begun, Conflict, Intent, Leaf, Outcome, Record, Rules, Store, Unresolved};
-use crate::token::{SignerPool, TokenError};
+use crate::token::{Signer, TokenError};
 use crate::types::{DeviceIdentity, Fingerprint, ProfileName, RequestId, Serial, unix_now};
 use crate::x509::csr::VerifiedCsr;
 use crate::x509::lint::lint_for;
@@ -70,7 +70,7 @@ pub struct Issuance {
     pub(super) issuer: Issuer,
     pub(super) chain: Vec<Vec<u8>>,
     pub(super) key: Fingerprint,
-    pub(super) signer: Arc<SignerPool>,
+    pub(super) signer: Arc<Signer>,
     pub(super) store: Store,
     pub(super) soft_token: bool,
     trouble: Trouble,
@@ -83,7 +83,7 @@ impl Issuance {
     pub fn new(
         policy: PolicySet,
         chain: Vec<Vec<u8>>,
-        signer: Arc<SignerPool>,
+        signer: Arc<Signer>,
         store: Store,
         publishing: &Publishing,
     ) -> Result<Self, IssueError> {

@@ -9,7 +9,7 @@ use crate::log::checkpoint::SignedCheckpoint;
 use crate::log::tiles::TileLog;
 use crate::log::vkey::VerifierKey;
 use crate::store::{Store, StoreError};
-use crate::token::{SignerPool, TokenError};
+use crate::token::{Signer, TokenError};
 use crate::types::Fingerprint;
 use crate::x509::sign::ToSign;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub struct Publisher {
     directory: PathBuf,
     published: u64,
     store: Store,
-    signer: Arc<SignerPool>,
+    signer: Arc<Signer>,
     key: Fingerprint,
     vkey: VerifierKey,
     trouble: Trouble,
@@ -104,7 +104,7 @@ impl Publishing {
 
 impl Publisher {
     /// Loads the log, checks that store and log belong together, and publishes what is waiting.
-    pub async fn start(directory: PathBuf, store: Store, signer: Arc<SignerPool>, key: Fingerprint) -> Result<Publishing, PublishError> {
+    pub async fn start(directory: PathBuf, store: Store, signer: Arc<Signer>, key: Fingerprint) -> Result<Publishing, PublishError> {
         let log = TileLog::load(&directory)?;
         let vkey = VerifierKey::ecdsa(log.origin(), signer.spki_der(&key)?)?;
         let trouble = Trouble::default();

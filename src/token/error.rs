@@ -47,6 +47,9 @@ pub enum TokenError {
     /// The PKCS#11 module cannot be loaded or initialised.
     #[error("cannot use the PKCS#11 module: {0}")]
     Environment(String),
+    /// The sealed guard of the key does not allow this message; the token was not asked.
+    #[error("the key's guard refuses: {0}")]
+    GuardRefused(String),
     /// Not a PKCS#11 URI that names a token (RFC 7512).
     #[error("bad PKCS#11 URI: {0}")]
     Uri(String),

@@ -101,6 +101,19 @@ impl Token {
         Ok(None)
     }
 
+    /// Destroys a key pair of this token, and proves that it is no longer found.
+    pub fn destroy_key(&self, key: &Key) -> Result<(), TokenError> {
+        let public = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(key.id().to_vec())];
+        self.session.destroy_object(key.handle)?;
+        for object in self.session.find_objects(&public)? {
+            self.session.destroy_object(object)?;
+        }
+        match self.find_key(&key.fingerprint()) {
+            Err(TokenError::NoSuchKey(_)) => Ok(()),
+            _ => Err(TokenError::DeviceFailed { call: "C_DestroyObject".into(), code: "success, but the key is still there".into() }),
+        }
+    }
+
     /// Name of a key of this token as a PKCS#11 URI.
     pub fn key_uri(&self, key: &Key) -> Result<TokenUri, TokenError> {
         Ok(self.info().uri()?.with_key(key.label(), key.id()))

@@ -147,6 +147,12 @@ impl TokenInfo {
         }
     }
 
+    /// What another process told of its token.
+    pub(super) fn told(manufacturer: &str, model: &str, serial: &str, label: &str, firmware: &str, soft: bool) -> Self {
+        let [manufacturer, model, serial, label, firmware] = [manufacturer, model, serial, label, firmware].map(str::to_owned);
+        Self { manufacturer, model, serial, label, firmware, soft, login: Login { final_try: false, locked: false, no_pin: false } }
+    }
+
     /// The token's name (K3).
     pub fn uri(&self) -> Result<TokenUri, TokenError> {
         TokenUri::token(Some(&self.serial), Some(&self.label))

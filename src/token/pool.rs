@@ -15,10 +15,27 @@ const QUEUE_PER_SESSION: usize = 256;
 /// Most sessions of one pool.
 const MAX_SESSIONS: usize = 64;
 
+/// Who gets the signature: an asynchronous caller, or the signer process's writer.
+pub(super) trait Reply: Send + 'static {
+    /// Whether nobody waits any more.
+    fn gone(&self) -> bool;
+    fn give(self: Box<Self>, signed: Result<Vec<u8>, TokenError>);
+}
+
 struct Job {
     key: usize,
     message: Vec<u8>,
-    reply: oneshot::Sender<Result<Vec<u8>, TokenError>>,
+    reply: Box<dyn Reply>,
+}
+
+impl Reply for oneshot::Sender<Result<Vec<u8>, TokenError>> {
+    fn gone(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn give(self: Box<Self>, signed: Result<Vec<u8>, TokenError>) {
+        let _ = self.send(signed);
+    }
 }
 
 /// Signs with one or more keys of one token through several sessions. Dropping it finishes what
@@ -65,12 +82,16 @@ impl SignerPool {
     /// Signs the whole message of `what`; X.509 form, not yet verified. [`TokenError::Unavailable`]
     /// at once when the queue is full: the caller's client can wait better than we can.
     pub async fn sign(&self, fingerprint: &Fingerprint, what: ToSign<'_>) -> Result<Vec<u8>, TokenError> {
-        let key = self.position(fingerprint)?;
         let (reply, answer) = oneshot::channel();
-        let job = Job { key, message: what.message().to_vec(), reply };
-        let stopped = || TokenError::Unavailable("the signers have stopped".into());
+        self.submit(fingerprint, what.message().to_vec(), Box::new(reply))?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Queues one message for signing.
+    pub(super) fn submit(&self, fingerprint: &Fingerprint, message: Vec<u8>, reply: Box<dyn Reply>) -> Result<(), TokenError> {
+        let job = Job { key: self.position(fingerprint)?, message, reply };
         match self.jobs.as_ref().ok_or_else(stopped)?.try_send(job) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())),
+            Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(TokenError::Unavailable("too many signatures are waiting; try again later".into())),
             Err(TrySendError::Disconnected(_)) => Err(stopped()),
         }
@@ -118,6 +139,10 @@ impl Drop for SignerPool {
     }
 }
 
+fn stopped() -> TokenError {
+    TokenError::Unavailable("the signers have stopped".into())
+}
+
 fn load(token: &Token, fingerprints: &[Fingerprint]) -> Result<Vec<Key>, TokenError> {
     fingerprints.iter().map(|f| token.find_key(f)).collect()
 }
@@ -125,11 +150,11 @@ fn load(token: &Token, fingerprints: &[Fingerprint]) -> Result<Vec<Key>, TokenEr
 fn serve(token: &Token, keys: &[Key], queue: &Receiver<Job>) {
     while let Ok(job) = queue.recv() {
         // A caller that went away (timeout, disconnect) has no use for a signature.
-        if job.reply.is_closed() {
+        if job.reply.gone() {
             continue;
         }
         let missing = || TokenError::NoSuchKey("not one of this pool's keys".into());
         let signed = keys.get(job.key).ok_or_else(missing).and_then(|key| token.sign_message(key, &job.message));
-        let _ = job.reply.send(signed);
+        job.reply.give(signed);
     }
 }

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 pub const CERTIFICATE: &str = "CERTIFICATE";
 /// Label of a request.
 pub const REQUEST: &str = "CERTIFICATE REQUEST";
+/// Label of a revocation list.
+pub const CRL: &str = "X509 CRL";
 /// Most blocks read from one text.
 pub const MAX_BLOCKS: usize = 64;
 

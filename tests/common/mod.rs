@@ -116,6 +116,12 @@ pub fn private_file(path: &Path, content: &str) {
     sealwright::durable::create_new(path, content.as_bytes(), 0o600).unwrap();
 }
 
+/// Sends a signal to a process named by its id.
+pub fn kill(pid: &str, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 /// Standard output and error of a command, for messages.
 pub fn text(out: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))

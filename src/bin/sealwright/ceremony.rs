@@ -17,7 +17,7 @@ pub struct Args {
     /// Check everything and print the plan; its SHA-256 goes to standard error. Touches no token.
     #[arg(long)]
     dry_run: bool,
-    /// PIN file of a token, as ROLE=PATH with ROLE `key` or `issuer`; overrides the file's pin_file.
+    /// PIN file of a token, as ROLE=PATH with ROLE `key`, `issuer` or `existing`; overrides the file's pin_file.
     #[arg(long, value_name = "ROLE=PATH")]
     pin_file: Vec<String>,
     /// Inherited descriptor with the PIN of a token, as ROLE=N.
@@ -77,8 +77,8 @@ fn source(token: &TokenRole, args: &Args) -> Result<PinArgs, Failure> {
     let of = |options: &[String]| -> Result<Option<String>, Failure> {
         for option in options {
             match option.split_once('=') {
-                Some(("key" | "issuer", _)) => {}
-                _ => return Err(format!("'{option}' is not key=… or issuer=…").into()),
+                Some(("key" | "issuer" | "existing", _)) => {}
+                _ => return Err(format!("'{option}' is not key=…, issuer=… or existing=…").into()),
             }
         }
         Ok(options.iter().filter_map(|o| o.split_once('=')).find(|(role, _)| *role == token.role).map(|(_, value)| value.to_owned()))

@@ -1,6 +1,7 @@
 //! The certificate that a ceremony makes: from the file's `[certificate]` table to a plan.
 
 use super::fault::Checks;
+use super::parts::refuse;
 use super::spec::{RawCertificate, RawSubject};
 use crate::types::Validity;
 use crate::x509::plan::Plan;
@@ -70,9 +71,21 @@ impl CaProfile {
     }
 
     /// Checks the table against the limits of its kind.
-    pub(super) fn check(raw: &Spanned<RawCertificate>, limits: &Limits, test: bool, checks: &mut Checks<'_>) -> Option<Self> {
+    /// A cross certificate takes its subject from the certificate of the other CA.
+    pub(super) fn check(
+        raw: &Spanned<RawCertificate>,
+        limits: &Limits,
+        other: Option<&Name>,
+        test: bool,
+        checks: &mut Checks<'_>,
+    ) -> Option<Self> {
         let table = raw.get_ref();
-        let subject = subject(&table.subject, test, checks);
+        let subject = match (&table.subject, other) {
+            (Some(written), None) => subject(written, test, checks),
+            (None, Some(name)) => Some(name.clone()),
+            (Some(written), Some(_)) => refuse(checks, written.span(), "a cross certificate has the other CA's subject: remove this one"),
+            (None, None) => refuse(checks, raw.span(), "the certificate needs a subject"),
+        };
         let validity = validity(table, limits, checks);
         let path_length = path_length(table, limits, checks);
         let usages = usages(table, limits, raw.span(), checks);
@@ -148,7 +161,7 @@ fn validity(raw: &RawCertificate, limits: &Limits, checks: &mut Checks<'_>) -> O
 }
 
 /// An absolute UTC time to the second, so that no clock or zone has a say.
-fn seconds(value: &Datetime) -> Result<i64, String> {
+pub(super) fn seconds(value: &Datetime) -> Result<i64, String> {
     let wanted = || format!("'{value}' is not a UTC time like 2026-01-01T00:00:00Z");
     let (Some(date), Some(time), Some(Offset::Z | Offset::Custom { minutes: 0 })) = (value.date, value.time, value.offset) else {
         return Err(wanted());

@@ -26,12 +26,18 @@ pub(super) enum Line {
     KeyMade { key: KeyLine },
     /// The issuer's key was found and reads back as wanted.
     IssuerFound { key: KeyLine },
-    /// The request was signed by the new key.
+    /// The key to look at was found and reads back as wanted.
+    ExistingFound { key: KeyLine },
+    /// The request was signed by the new key, or by the restored one.
     RequestSigned { der: String },
     /// This TBSCertificate is about to be signed.
     CertificateIntended { serial: String, tbs: String },
     /// The certificate is signed and its signature verified.
     CertificateSigned { der: String },
+    /// The list is signed and its signature verified; the plan held every byte of it.
+    CrlSigned { der: String },
+    /// The key pair is gone from the token.
+    KeyDestroyed,
     /// Every output but the transcript is written.
     OutputsWritten,
     /// The ceremony is over; only the transcript is left to be rendered.
@@ -92,9 +98,12 @@ pub(super) struct Record {
     pub key_id: Option<Vec<u8>>,
     pub key: Option<KeyLine>,
     pub issuer: Option<KeyLine>,
+    pub existing: Option<KeyLine>,
     pub request: Option<Vec<u8>>,
     pub intended: Option<(String, Vec<u8>)>,
     pub certificate: Option<Vec<u8>>,
+    pub crl: Option<Vec<u8>>,
+    pub destroyed: bool,
     pub outputs_written: bool,
     pub finished: Option<i64>,
 }
@@ -111,9 +120,12 @@ impl Record {
             Line::KeyIntended { id } => self.key_id = Some(bytes(&id)?),
             Line::KeyMade { key } => self.key = Some(key),
             Line::IssuerFound { key } => self.issuer = Some(key),
+            Line::ExistingFound { key } => self.existing = Some(key),
             Line::RequestSigned { der } => self.request = Some(bytes(&der)?),
             Line::CertificateIntended { serial, tbs } => self.intended = Some((serial, bytes(&tbs)?)),
             Line::CertificateSigned { der } => self.certificate = Some(bytes(&der)?),
+            Line::CrlSigned { der } => self.crl = Some(bytes(&der)?),
+            Line::KeyDestroyed => self.destroyed = true,
             Line::OutputsWritten => self.outputs_written = true,
             Line::End { finished } => self.finished = Some(finished),
         }

@@ -7,21 +7,26 @@
 //! key; the transcript is rendered from that journal alone.
 
 mod certificate;
+mod crl;
 mod error;
 mod fault;
 mod file;
 mod journal;
+mod new_ca;
 mod outputs;
+mod parts;
 mod plan;
 mod quorum;
 mod run;
 mod spec;
 mod standin;
+mod steps;
 mod transcript;
 
 pub use error::CeremonyError;
 pub use fault::Fault;
-pub use file::{Ceremony, TokenRole};
+pub use file::Ceremony;
+pub use parts::TokenRole;
 pub use plan::PlanText;
 pub use quorum::NAMESPACE;
 pub use run::{Outcome, Pins};

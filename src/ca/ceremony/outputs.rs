@@ -1,6 +1,8 @@
 //! Output files: absent before, created exclusively, completed after an interruption.
 
 use super::error::CeremonyError;
+use super::fault::Checks;
+use super::spec::RawOutputs;
 use crate::durable;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -52,4 +54,26 @@ impl Output {
             Err(e) => Err(self.refuse(e.to_string())),
         }
     }
+}
+
+/// The files that a kind makes, each named and none twice.
+pub(super) fn check(raw: &Spanned<RawOutputs>, kind: &str, needed: &[&str], base: &Path, checks: &mut Checks<'_>) -> Option<Vec<Output>> {
+    let table = raw.get_ref();
+    let optional = [("certificate", &table.certificate), ("request", &table.request), ("chain", &table.chain), ("crl", &table.crl)];
+    let mut out = Vec::new();
+    for (role, path) in optional {
+        match (path, needed.contains(&role)) {
+            (Some(path), true) => out.push(Output::new(role, path, base)),
+            (None, true) => checks.fault(raw.span(), format!("name the {role} file: {role} = \"…\"")),
+            (Some(path), false) => checks.fault(path.span(), format!("a {kind} ceremony makes no {role}")),
+            (None, false) => {}
+        }
+    }
+    let all: Vec<_> = [&table.journal, &table.transcript].into_iter().chain(optional.iter().filter_map(|(_, p)| p.as_ref())).collect();
+    for (n, path) in all.iter().enumerate() {
+        let twice = all.iter().take(n).any(|p| base.join(p.get_ref()) == base.join(path.get_ref()));
+        checks.refuse_if(twice, path.span(), "two outputs have the same path");
+        checks.refuse_if(path.get_ref().is_empty(), path.span(), "an output needs a file name");
+    }
+    Some(out)
 }

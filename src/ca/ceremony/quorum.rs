@@ -2,8 +2,9 @@
 
 use super::error::CeremonyError;
 use super::fault::Checks;
-use super::file::{Ceremony, read_bounded};
+use super::file::Ceremony;
 use super::journal::ApprovalLine;
+use super::parts::read_bounded;
 use super::plan::PlanText;
 use super::spec::RawApprovals;
 use crate::approval::Roster;

@@ -14,9 +14,13 @@ pub(super) struct RawCeremony {
     pub kind: Spanned<String>,
     pub purpose: Spanned<String>,
     pub title: Spanned<String>,
-    pub key: Spanned<RawKey>,
+    pub key: Option<Spanned<RawKey>>,
     pub issuer: Option<Spanned<RawIssuer>>,
-    pub certificate: Spanned<RawCertificate>,
+    pub certificate: Option<Spanned<RawCertificate>>,
+    pub previous: Option<Spanned<RawFile>>,
+    pub subject: Option<Spanned<RawFile>>,
+    pub existing: Option<Spanned<RawExisting>>,
+    pub crl: Option<Spanned<RawCrl>>,
     pub outputs: Spanned<RawOutputs>,
     pub approvals: Option<Spanned<RawApprovals>>,
 }
@@ -50,7 +54,7 @@ pub(super) struct RawIssuer {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCertificate {
-    pub subject: Spanned<RawSubject>,
+    pub subject: Option<Spanned<RawSubject>>,
     pub not_before: Spanned<Datetime>,
     pub not_after: Spanned<Datetime>,
     pub path_length: Option<Spanned<i64>>,
@@ -77,7 +81,43 @@ pub(super) struct RawSubject {
 pub(super) struct RawOutputs {
     pub journal: Spanned<String>,
     pub transcript: Spanned<String>,
-    pub certificate: Spanned<String>,
+    pub certificate: Option<Spanned<String>>,
     pub request: Option<Spanned<String>>,
     pub chain: Option<Spanned<String>>,
+    pub crl: Option<Spanned<String>>,
+}
+
+/// A certificate that exists, as a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFile {
+    pub certificate: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExisting {
+    pub token: Spanned<String>,
+    pub pin_file: Option<Spanned<String>>,
+    pub certificate: Spanned<String>,
+    pub fingerprint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCrl {
+    pub number: Spanned<i64>,
+    pub this_update: Spanned<Datetime>,
+    pub next_update: Spanned<Datetime>,
+    pub previous: Option<Spanned<String>>,
+    #[serde(default)]
+    pub revoked: Vec<Spanned<RawRevoked>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRevoked {
+    pub serial: Spanned<String>,
+    pub at: Spanned<Datetime>,
+    pub reason: Spanned<String>,
 }

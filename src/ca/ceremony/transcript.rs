@@ -1,18 +1,21 @@
 //! The transcript: HTML without scripts or outside references, made to be printed and signed.
 //! It is rendered from ceremony and journal alone: same inputs, same bytes.
 
+use super::crl::CrlWork;
 use super::error::CeremonyError;
-use super::file::Ceremony;
+use super::file::{Ceremony, Work};
 use super::journal::{ApprovalLine, KeyLine, Record};
+use super::plan::moment;
 use crate::types::Fingerprint;
 use crate::x509::{pem, text};
-use der::DateTime;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::fmt::Write;
 
 const STYLE: &str = "
-@page { size: A4; margin: 18mm 16mm 20mm 16mm; }
+@page { size: A4; margin: 18mm 16mm 20mm 16mm;
+  @bottom-left { content: 'sealwright ceremony transcript'; font: 7.5pt sans-serif; color: #555; }
+  @bottom-right { content: 'page ' counter(page) ' of ' counter(pages); font: 7.5pt sans-serif; color: #555; } }
 body { font: 10pt/1.45 'DejaVu Sans', 'Liberation Sans', Arial, sans-serif; color: #111; max-width: 178mm; margin: 8mm auto; }
 h1 { font-size: 19pt; line-height: 1.2; margin: 0 0 1mm; }
 h2 { font-size: 12pt; margin: 8mm 0 2mm; padding-bottom: 1mm; border-bottom: 0.4mm solid #111; break-after: avoid; }
@@ -33,12 +36,16 @@ ul.attributes { columns: 2; list-style: none; padding: 0; margin: 0; font-size: 
 /// Renders the whole page.
 pub(super) fn html(ceremony: &Ceremony, record: &Record) -> Result<String, CeremonyError> {
     let refuse = |e: text::TextError| CeremonyError::Certificate(e.to_string());
-    let der = record.certificate.as_deref().unwrap_or_default();
-    let certificate = document("Certificate", &text::certificate(der).map_err(refuse)?, &pem::encode(pem::CERTIFICATE, der), der);
-    let request = match record.request.as_deref() {
-        Some(der) => Some(document("Request", &text::request(der).map_err(refuse)?, &pem::encode(pem::REQUEST, der), der)),
-        None => None,
-    };
+    let mut documents = Vec::new();
+    if let Some(der) = record.request.as_deref() {
+        documents.push(document("Request", &text::request(der).map_err(refuse)?, pem::REQUEST, der));
+    }
+    if let Some(der) = record.certificate.as_deref() {
+        documents.push(document("Certificate", &text::certificate(der).map_err(refuse)?, pem::CERTIFICATE, der));
+    }
+    if let (Some(der), Work::Crl(work)) = (record.crl.as_deref(), &ceremony.work) {
+        documents.push(document("Revocation list", &crl_lines(work), pem::CRL, der));
+    }
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,14 +57,15 @@ pub(super) fn html(ceremony: &Ceremony, record: &Record) -> Result<String, Cerem
             }
             body {
                 h1 { (ceremony.title) }
-                p.sub { "Transcript of a sealwright " (ceremony.kind) " ceremony" }
+                p.sub { "Transcript of a sealwright " (ceremony.kind.name()) " ceremony" }
                 @if ceremony.test { p.test { "TEST. Nothing made here is to be trusted in production." } }
                 (summary(ceremony, record))
                 @if let Some(by) = record.approved.as_deref().filter(|by| !by.is_empty()) { (approvals(by)) }
                 @if let Some(key) = &record.key { h2 { "New key" } (key_table(key)) }
                 @if let Some(key) = &record.issuer { h2 { "Issuer's key" } (key_table(key)) }
-                @if let Some(request) = request { (request) }
-                (certificate)
+                @if let Some(key) = &record.existing { h2 { "Key" } (key_table(key)) }
+                @if record.destroyed { p { strong { "The key pair was destroyed and is no longer found in the token." } } }
+                @for document in &documents { (document) }
                 h2 { "Files made" }
                 table {
                     @for output in ceremony.outputs.iter().chain([&ceremony.journal]) {
@@ -81,7 +89,7 @@ fn summary(ceremony: &Ceremony, record: &Record) -> Markup {
         table {
             tr { th { "Plan SHA-256" } td { (digest(&record.plan)) } }
             tr { th { "Ceremony file" } td { code { (ceremony.name) } br; (digest(&hex::encode(ceremony.digest))) } }
-            tr { th { "Software" } td { (record.software) br; "program SHA-256 " (digest(&record.program)) } }
+            tr { th { "Software" } td { (record.software) br; "program " (digits_only(&record.program)) } }
             tr { th { "Began" } td.time { (moment(record.started)) } }
             tr { th { "Ended" } td.time { (record.finished.map(moment).unwrap_or_default()) } }
         }
@@ -93,7 +101,7 @@ fn approvals(by: &[ApprovalLine]) -> Markup {
         h2 { "Approvals of the plan" }
         table {
             @for approval in by {
-                tr { th { (approval.name) } td { code { (approval.key) } br; "signature file " code { (approval.file) } br; (digest(&approval.sha256)) } }
+                tr { th { (approval.name) } td { code { (approval.key) } br; "signature file " code { (approval.file) } br; (digits_only(&approval.sha256)) } }
             }
         }
     }
@@ -119,7 +127,17 @@ fn key_table(key: &KeyLine) -> Markup {
     }
 }
 
-fn document(title: &str, text: &str, pem: &str, der: &[u8]) -> Markup {
+fn crl_lines(work: &CrlWork) -> String {
+    let mut out = format!("Number {}\nThis update {}\n", work.plan.number, moment(work.plan.this_update));
+    let _ = writeln!(out, "Next update {}", moment(work.plan.next_update));
+    for entry in &work.plan.revoked {
+        let _ = writeln!(out, "Revoked {} since {}, {:?}", entry.serial, moment(entry.at), entry.reason);
+    }
+    out
+}
+
+fn document(title: &str, text: &str, label: &str, der: &[u8]) -> Markup {
+    let pem = pem::encode(label, der);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     html! {
         h2 { (title) }
@@ -132,12 +150,11 @@ fn document(title: &str, text: &str, pem: &str, der: &[u8]) -> Markup {
 /// Hexadecimal digits in groups of eight and as PGP words, so that two people can read them to
 /// each other: even and odd places use different words, which shows a dropped one.
 fn digest(digits: &str) -> Markup {
-    let groups: Vec<String> = digits.as_bytes().chunks(8).map(|g| String::from_utf8_lossy(g).into_owned()).collect();
     let words = hex::decode(digits).map(|bytes| pgp_words::to_words(&bytes).join(" ")).unwrap_or_default();
-    html! { code { (groups.join(" ")) } div.words { (words) } }
+    html! { (digits_only(digits)) div.words { (words) } }
 }
 
-fn moment(unix: i64) -> String {
-    let at = u64::try_from(unix).ok().and_then(|s| DateTime::from_unix_duration(Duration::from_secs(s)).ok());
-    at.map_or_else(|| unix.to_string(), |at| at.to_string())
+fn digits_only(digits: &str) -> Markup {
+    let groups: Vec<String> = digits.as_bytes().chunks(8).map(|g| String::from_utf8_lossy(g).into_owned()).collect();
+    html! { code { (groups.join(" ")) } }
 }
