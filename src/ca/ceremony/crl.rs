@@ -68,7 +68,7 @@ fn plan(table: &RawCrl, checks: &mut Checks<'_>) -> Option<CrlPlan> {
     revoked.sort_by_key(|r| r.serial);
     let plan = CrlPlan { number: number?, this_update: this_update?, next_update: next_update?, revoked };
     let future = plan.revoked.iter().any(|r| r.at > plan.this_update);
-    checks.refuse_if(future, table.this_update.span(), "a revocation lies after this_update");
+    checks.refuse_if(future, table.this_update.span(), "a revocation lies after thisUpdate");
     Some(plan)
 }
 
