@@ -95,7 +95,7 @@ fn flip_every(stride: usize) {
 
 #[test]
 fn flipped_bytes_are_reported_with_the_index_of_their_entry() {
-    flip_every(151);
+    flip_every(307);
 }
 
 /// Every byte of a 1,000-entry log directory; minutes, so on request.
@@ -231,10 +231,14 @@ fn the_commands_show_prove_mirror_and_judge() {
     };
     assert!(tiles("log") == tiles("usb"));
 
+    let usb = at("usb");
+    let base = ["audit", "verify", &usb, "--log-key", &vkey];
     let judged =
-        sealwright(&["audit", "verify", &at("usb"), "--log-key", &vkey, "--since", &at("kept"), "--issuer", &at("root.pem"), "--json"]);
+        sealwright(&[&base[..], &["--since", &at("kept"), "--issuer", &at("root.pem"), "--html", &at("page.html"), "--json"]].concat());
     let json: serde_json::Value = serde_json::from_slice(&judged.stdout).unwrap();
     assert_eq!((judged.status.code(), &json["clean"], &json["size"]), (Some(0), &true.into(), &300.into()), "{json}");
+    let page = std::fs::read_to_string(at("page.html")).unwrap();
+    assert!(page.contains("Good. Nothing to report.") && page.contains(&"02".repeat(32)) && !page.contains("<script"), "{page}");
     let shown = sealwright(&["log", "show", &at("usb"), "3", "--log-key", &vkey, "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!((&json["kind"], &json["text"]), (&"refuse".into(), &"P2".into()));
@@ -261,7 +265,8 @@ fn the_commands_show_prove_mirror_and_judge() {
     let end = bytes.len() - 1;
     bytes[end] ^= 1;
     std::fs::write(&bundle, bytes).unwrap();
-    let judged = sealwright(&["audit", "verify", &at("usb"), "--log-key", &vkey]);
+    let judged = sealwright(&[&base[..], &["--html", &at("bad.html")]].concat());
+    assert!(std::fs::read_to_string(at("bad.html")).unwrap().contains("The first discrepancy is at entry 255"));
     assert_eq!(judged.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&judged.stdout).contains("first discrepancy is at entry 255"), "{judged:?}");
     SignedCheckpoint::open(&std::fs::read(at("kept")).unwrap(), &key.public).unwrap();

@@ -68,6 +68,9 @@ impl Proof {
         };
         let index = lines.next().and_then(|l| l.strip_prefix("index ")).and_then(parse_decimal).ok_or_else(|| bad("no index line"))?;
         let hashes = lines.map(parse_hash).collect::<Result<Vec<_>, _>>()?;
+        if extra.is_empty() && head.contains("\nextra ") {
+            return Err(bad("an empty extra line; it is left out when there is nothing to say"));
+        }
         if hashes.len() >= MAX_PROOF || extra.len() > MAX_EXTRA {
             return Err(bad("more hashes or extra data than any entry needs"));
         }

@@ -3,7 +3,8 @@
 use crate::log::{open_checkpoint, progress, verifier_key};
 use crate::{Failure, Verdict};
 use clap::Subcommand;
-use sealwright::log::audit::{Report, Yardstick, audit};
+use sealwright::durable;
+use sealwright::log::audit::{Report, Yardstick, audit, page};
 use sealwright::log::reader::TileReader;
 use sealwright::x509::pem;
 use sealwright::x509::tbs::Issuer;
@@ -35,6 +36,9 @@ enum Command {
         /// File with the SHA-256 of every message that the issuing keys signed, one hexadecimal line each, from the token's own record.
         #[arg(long)]
         signed_digests: Option<PathBuf>,
+        /// Write the report as a page to print, too; the file must not exist.
+        #[arg(long)]
+        html: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -43,7 +47,7 @@ enum Command {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<Verdict, Failure> {
-    let Command::Verify { dir, log_key, since, issuer, signed_digests, json } = args.command;
+    let Command::Verify { dir, log_key, since, issuer, signed_digests, html, json } = args.command;
     let key = verifier_key(&log_key)?;
     let yardstick = Yardstick {
         issuers: issuer.as_deref().map_or(Ok(Vec::new()), read_issuers)?,
@@ -55,6 +59,9 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
     let report = audit(&reader, &key, &yardstick, &mut |index| bar.set_position(index));
     bar.finish_and_clear();
     let report = report?;
+    if let Some(path) = html {
+        durable::create_new(&path, page(&report, &yardstick).as_bytes(), 0o644).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     if json {
         println!("{}", as_json(&report))
     } else {
@@ -70,6 +77,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "size": report.size,
         "root": hex::encode(report.root),
         "kinds": report.kinds,
+        "policies": report.policies.iter().map(|(policy, count)| (hex::encode(policy), json!(count))).collect::<serde_json::Map<_, _>>(),
         "signatures_verified": report.signatures_verified,
         "first_time_ms": report.times.map(|t| t.0),
         "last_time_ms": report.times.map(|t| t.1),

@@ -77,6 +77,9 @@ impl<'a> Content<'a> {
                 report.find(Some(index), rule, reason);
             }
             *report.kinds.entry(entry.event().name()).or_default() += 1;
+            if let (Event::Issued(_), Some(policy)) = (entry.event(), entry.policy()) {
+                *report.policies.entry(*policy).or_default() += 1;
+            }
             report.signatures_verified += u64::from(one.certificate.is_some_and(|c| c.verified));
             report.times = Some((report.times.map_or(entry.time_ms(), |t| t.0), entry.time_ms()));
         }

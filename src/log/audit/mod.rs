@@ -6,7 +6,10 @@
 
 mod content;
 mod files;
+mod page;
 mod tree;
+
+pub use page::page;
 
 use super::LogError;
 use super::checkpoint::SignedCheckpoint;
@@ -52,6 +55,8 @@ pub struct Report {
     pub root: [u8; 32],
     /// Entries of each kind, by name.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Certificates issued under each policy, by the policy's SHA-256.
+    pub policies: BTreeMap<[u8; 32], u64>,
     /// Certificates whose signature was verified.
     pub signatures_verified: u64,
     /// Time of the first and the last entry, milliseconds since 1970.
