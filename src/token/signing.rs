@@ -9,7 +9,7 @@ use crate::x509::sign::ToSign;
 #[derive(Debug)]
 pub enum Signer {
     /// Module and PIN in this process: tests, tools, single-user machines.
-    Here(SignerPool),
+    Here(Box<SignerPool>),
     /// Module and PIN in a process of their own, behind a guard.
     Process(RemoteSigner),
 }
