@@ -127,7 +127,8 @@ fn open_signer(config: &Config, key: Fingerprint) -> Result<Signer, DaemonError>
         PinSource::Descriptor(fd) => Pin::from_descriptor(*fd)?,
     };
     let module = Module::load(&config.module)?;
-    Ok(Signer::Here(Box::new(SignerPool::start(&module, &uri, &pin, &[key, config.log_key], config.sessions)?)))
+    let pool = SignerPool::start(&module, &uri, &pin, &[key, config.log_key], config.sessions)?;
+    Ok(Signer::Here(Box::new(pool)))
 }
 
 impl Running {

@@ -6,14 +6,17 @@ use crate::token::pool::Reply;
 use crate::token::{Module, Pin, SignerPool, TokenError, TokenUri};
 use crossbeam_channel::{Sender, unbounded};
 use std::io::{self, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Replies written by one system call.
 const BATCH: usize = 64;
 
 /// Serves one daemon on `socket`. What goes wrong at the start is told over the socket too. Ends
-/// when the other side closes; everything accepted by then is signed and answered.
+/// when the other side closes, or after a device failure, from which only a new C_Initialize is
+/// known to recover every module; everything accepted by then is answered.
 pub fn serve(
     socket: UnixStream,
     module: &Path,
@@ -47,15 +50,15 @@ pub fn serve(
             }
         }
     });
-    let result = answer(BufReader::new(socket), &mut guards, &pool, &replies).map_err(broken);
+    let ending = Arc::new(socket.try_clone().map_err(broken)?);
+    let result = answer(BufReader::new(socket), &mut guards, &pool, &Replies { frames: replies, ending }).map_err(broken);
     // Joins the signers, which drop the last senders of replies.
     drop(pool);
-    drop(replies);
     let _ = writing.join();
     result
 }
 
-fn answer(mut reader: impl io::Read, guards: &mut GuardFile, pool: &SignerPool, replies: &Sender<Vec<u8>>) -> io::Result<()> {
+fn answer(mut reader: impl io::Read, guards: &mut GuardFile, pool: &SignerPool, replies: &Replies) -> io::Result<()> {
     while let Some(body) = wire::read_frame(&mut reader)? {
         let request = wire::parse_request(&body).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "short request"))?;
         let reply = Frame { id: request.id, replies: replies.clone() };
@@ -78,7 +81,14 @@ fn accept(request: wire::Request, guards: &mut GuardFile, pool: &SignerPool, rep
 #[derive(Clone)]
 struct Frame {
     id: u64,
-    replies: Sender<Vec<u8>>,
+    replies: Replies,
+}
+
+/// The writer's queue, and the socket whose reading end is closed after a device failure.
+#[derive(Clone)]
+struct Replies {
+    frames: Sender<Vec<u8>>,
+    ending: Arc<UnixStream>,
 }
 
 impl Reply for Frame {
@@ -87,7 +97,10 @@ impl Reply for Frame {
     }
 
     fn give(self: Box<Self>, signed: Result<Vec<u8>, TokenError>) {
-        let _ = self.replies.send(wire::reply(self.id, signed.as_deref()));
+        let _ = self.replies.frames.send(wire::reply(self.id, signed.as_deref()));
+        if matches!(signed, Err(TokenError::DeviceFailed { .. })) {
+            let _ = self.replies.ending.shutdown(Shutdown::Read);
+        }
     }
 }
 
