@@ -61,8 +61,9 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// What the caller is told.
+    pub(super) fn details(&self) -> ProblemDetails {
         let (status, name, title) = self.describe();
         let rules = match &self {
             Self::Issue(IssueError::Refused(refusals)) => refusals
@@ -75,7 +76,14 @@ impl IntoResponse for Problem {
         if let Self::Issue(IssueError::Internal(reason)) = &self {
             tracing::error!(%reason, "internal error");
         }
-        let details = ProblemDetails { r#type: format!("urn:sealwright:problem:{name}"), status: status.as_u16(), title, rules };
+        ProblemDetails { r#type: format!("urn:sealwright:problem:{name}"), status: status.as_u16(), title, rules }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let details = self.details();
+        let status = StatusCode::from_u16(details.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(details)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

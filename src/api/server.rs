@@ -1,11 +1,12 @@
 //! Unix-socket server: kernel peer credentials, bounded connections, bodies and times.
 
+use super::batch;
 use super::problem::Problem;
 use super::wire;
-use crate::ca::issue::{Issuance, IssueError, Request};
+use crate::ca::issue::{Issuance, IssueError, Issued, Request};
 use crate::config::{Config, Role};
 use crate::policy::decide::Caller;
-use crate::types::Serial;
+use crate::types::{ProfileName, Serial};
 use crate::x509::pem;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path as UrlPath, State};
@@ -28,8 +29,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 pub const MAX_BODY: usize = 64 * 1024;
 /// Time for the head of a request, and as much again for its body.
 const SLOW: Duration = Duration::from_secs(10);
-/// Requests in hand at a time; more get 429.
-const IN_HAND: usize = 1024;
 /// Time that a stop gives to requests in hand.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -39,12 +38,36 @@ pub struct Service {
     /// PEM of the issuing certificate and those above it.
     chain: Vec<String>,
     config: Config,
+    /// Single requests in hand: three quarters of what the line takes; more get 429.
     in_hand: Arc<Semaphore>,
+    /// Lines of batches in hand: the last quarter; more wait.
+    pub(super) batched: Arc<Semaphore>,
+}
+
+impl Service {
+    /// The caller and the profiles of its role.
+    pub(super) async fn caller(&self, peer: Peer) -> Result<(Caller, Vec<ProfileName>), Problem> {
+        let role = admit(self, peer).await?;
+        let caller = Caller::new(&role.name, peer.uid).map_err(|e| Problem::Body(e.to_string()))?;
+        Ok((caller, role.profiles.clone()))
+    }
+
+    /// Records a body, or a line of a batch, that is no request (I6).
+    pub(super) async fn malformed(&self, caller: &Caller) -> Result<(), Problem> {
+        self.issuance.record_malformed(caller).await.map_err(Problem::Issue)
+    }
+}
+
+/// Walks the issuance line, in a task of its own: a caller that hangs up must not leave it half walked.
+pub(super) async fn walk(service: &Service, caller: Caller, allowed: Vec<ProfileName>, request: Request) -> Result<Issued, Problem> {
+    let issuance = service.issuance.clone();
+    let walked = tokio::spawn(async move { issuance.issue(&caller, &allowed, request).await }).await;
+    walked.map_err(|e| Problem::Issue(IssueError::Internal(e.to_string())))?.map_err(Problem::Issue)
 }
 
 /// Who is at the other end, by SO_PEERCRED.
 #[derive(Clone, Copy, Debug)]
-struct Peer {
+pub(super) struct Peer {
     uid: u32,
 }
 
@@ -87,9 +110,12 @@ pub async fn serve(listener: UnixListener, issuance: Arc<Issuance>, config: Conf
     let all = config.max_connections as u32;
     let path = config.socket.clone();
     let pem_chain = issuance.chain().iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect();
-    let service = Arc::new(Service { issuance, chain: pem_chain, config, in_hand: Arc::new(Semaphore::new(IN_HAND)) });
+    let (in_hand, batched) = (issuance.capacity() * 3 / 4, issuance.capacity() / 4);
+    let (in_hand, batched) = (Arc::new(Semaphore::new(in_hand)), Arc::new(Semaphore::new(batched)));
+    let service = Arc::new(Service { issuance, chain: pem_chain, config, in_hand, batched });
     let router = Router::new()
         .route("/v1/certificates", post(issue))
+        .route("/v1/certificates:batch", post(batch::batch))
         .route("/v1/certificates/{serial}", get(certificate))
         .route("/v1/chain", get(chain))
         .route("/v1/health", get(health))
@@ -188,21 +214,17 @@ async fn issue(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let role = admit(&service, peer).await?;
-    let _turn = service.in_hand.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
-    let caller = Caller::new(&role.name, peer.uid).map_err(|e| Problem::Body(e.to_string()))?;
-    let allowed = role.profiles.clone();
+    let (caller, allowed) = service.caller(peer).await?;
     let request = match read_request(body).await {
         Ok(request) => request,
         Err(problem) => {
-            service.issuance.record_malformed(&caller).await.map_err(Problem::Issue)?;
+            service.malformed(&caller).await?;
             return Err(problem);
         }
     };
-    let issuance = service.issuance.clone();
-    // A task of its own: a caller that hangs up must not leave the line half walked.
-    let walked = tokio::spawn(async move { issuance.issue(&caller, &allowed, request).await }).await;
-    let issued = walked.map_err(|e| Problem::Issue(IssueError::Internal(e.to_string())))?.map_err(Problem::Issue)?;
+    // Only now: a slow sender holds a connection, never a place in the line.
+    let _turn = service.in_hand.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
+    let issued = walk(&service, caller, allowed, request).await?;
     let status = if issued.replayed { StatusCode::OK } else { StatusCode::CREATED };
     Ok(match accepted(&headers) {
         Form::Json => (status, Json(wire::Certificate::new(&issued, &service.chain))).into_response(),

@@ -114,6 +114,23 @@ impl Certificate {
     }
 }
 
+/// One line of the answer to `POST /v1/certificates:batch`: a certificate or a problem.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchAnswer {
+    /// Number of the request's line, from 1, blank lines not counted.
+    pub line: u64,
+    /// Its idempotency key, when the line could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The certificate, without its chain: that of all is at `GET /v1/chain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ProblemDetails>,
+}
+
 /// RFC 9457 problem details.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -272,6 +272,11 @@ impl Issuance {
         Ok(self.store.reader().by_serial(serial)?.map(|record| Issued { record, replayed: true }))
     }
 
+    /// Requests to walk the line at a time: more would be refused at the token, their intents spoilt.
+    pub fn capacity(&self) -> usize {
+        self.signer.capacity()
+    }
+
     /// DER of the issuing certificate and those above it.
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain

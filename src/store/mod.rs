@@ -6,12 +6,14 @@
 //! is dropped and the database opened anew from disk, through the same recovery as at start:
 //! a sync that failed once is never trusted.
 
+mod inspect;
 mod schema;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use inspect::{Checked, Inspection};
 pub use sqlite::Reader;
 
 use crate::policy::profile::{Quota, Reuse};
@@ -150,6 +152,50 @@ pub struct Unresolved {
     pub device: String,
     /// Unix milliseconds of the intent.
     pub created_ms: i64,
+}
+
+/// What [`Inspection::each`] selects; everything when empty.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Canonical device identity.
+    pub device: Option<String>,
+    /// Public key.
+    pub key: Option<Fingerprint>,
+    /// Serial number.
+    pub serial: Option<Serial>,
+    /// Profile.
+    pub profile: Option<ProfileName>,
+    /// Created at or after, Unix milliseconds.
+    pub since_ms: Option<i64>,
+    /// Created before, Unix milliseconds.
+    pub until_ms: Option<i64>,
+}
+
+/// An intent with its certificate, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Serial number.
+    pub serial: Serial,
+    /// The caller's idempotency key.
+    pub request: String,
+    /// Canonical device identity.
+    pub device: String,
+    /// Profile.
+    pub profile: String,
+    /// Fingerprint of the public key, hexadecimal.
+    pub key: String,
+    /// Role that asked.
+    pub role: String,
+    /// Kernel-attested uid that asked.
+    pub uid: u32,
+    /// Unix milliseconds of the intent.
+    pub created_ms: i64,
+    /// `pending`, `issued`, `failed` or `unknown`.
+    pub state: &'static str,
+    /// DER certificate.
+    pub certificate: Option<Vec<u8>>,
+    /// Index of its log entry.
+    pub leaf: Option<u64>,
 }
 
 /// A log entry to append, with the private metadata that it commits to.

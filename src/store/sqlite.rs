@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-const FILE: &str = "sealwright.sqlite3";
+pub(super) const FILE: &str = "sealwright.sqlite3";
 const LOCK: &str = "sealwright.lock";
 
 impl From<rusqlite::Error> for StoreError {
@@ -37,7 +37,7 @@ pub(super) fn create(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|e| StoreError::Failed(format!("{}: {e}", path.display())))?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -261,7 +261,7 @@ fn append(tx: &Transaction<'_>, leaves: &[Leaf]) -> Result<u64, StoreError> {
     Ok(first as u64)
 }
 
-fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
+pub(super) fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
     let bytes: [u8; 20] = row.get(column)?;
     Serial::from_bytes(bytes).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(e)))
 }

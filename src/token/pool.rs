@@ -97,6 +97,11 @@ impl SignerPool {
         }
     }
 
+    /// Signatures that may wait or be made at a time before [`Self::sign`] refuses.
+    pub fn capacity(&self) -> usize {
+        self.threads.len() * QUEUE_PER_SESSION
+    }
+
     /// DER SubjectPublicKeyInfo of one of the pool's keys.
     pub fn spki_der(&self, fingerprint: &Fingerprint) -> Result<&[u8], TokenError> {
         self.key(fingerprint).map(Key::spki_der)

@@ -17,6 +17,7 @@ mod pin;
 mod policy;
 mod provision;
 mod status;
+mod store;
 mod verify;
 mod witness;
 
@@ -53,6 +54,8 @@ enum Command {
     Status(status::Args),
     /// Sign files with a device key, and verify them offline.
     Artifact(artifact::Args),
+    /// Check, search and back up a store, also while a daemon works on it.
+    Store(store::Args),
     /// Measure issuance on this machine against the limits of token, processor and disk.
     Bench(bench::Args),
     /// Verify a device's certificate chain offline, against roots given as files.
@@ -101,6 +104,7 @@ fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Provision(args) => provision::run(args),
         Command::Status(args) => status::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Store(args) => store::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Witness(args) => witness::run(args),
