@@ -41,6 +41,14 @@ impl Signer {
         }
     }
 
+    /// Signatures that may wait or be made at a time before [`Self::sign`] refuses.
+    pub fn capacity(&self) -> usize {
+        match self {
+            Self::Here(pool) => pool.capacity(),
+            Self::Process(remote) => remote.capacity(),
+        }
+    }
+
     /// The token, as read at the start.
     pub fn info(&self) -> &TokenInfo {
         match self {

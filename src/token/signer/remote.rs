@@ -135,6 +135,11 @@ impl RemoteSigner {
         answer.await.unwrap_or_else(|_| Err(dropped()))
     }
 
+    /// Signatures that may wait or be made at a time before [`Self::sign`] refuses.
+    pub fn capacity(&self) -> usize {
+        MAX_PENDING
+    }
+
     /// How the signer is now.
     pub fn health(&self) -> Health {
         lock(&self.shared).health.clone()
