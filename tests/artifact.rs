@@ -2,9 +2,9 @@
 
 mod pki;
 
-use pki::{DEVICE, LONG, Pki, SUB, Spec, python, run};
+use pki::{DEVICE, LONG, Pki, SUB, Spec, TIMESTAMPING, python, run};
 use sealwright::artifact::{
-    ArtifactError, ArtifactSigner, ContentDigest, DigestAlgorithm, Envelope, Format, SignerChain, digest_for, sign, wasm,
+    ArtifactError, ArtifactSigner, ContentDigest, DigestAlgorithm, Envelope, Format, Judge, SignerChain, digest_for, sign, wasm,
 };
 use sealwright::types::{SignatureAlgorithm, unix_now};
 use sealwright::x509::chain::{At, OfflineVerifier};
@@ -57,6 +57,10 @@ fn verifier(pki: &Pki) -> OfflineVerifier {
     OfflineVerifier::builder().root(pki.der("root")).build().unwrap()
 }
 
+fn judge(verifier: &OfflineVerifier) -> Judge<'_> {
+    Judge { verifier, at: now(), authority: None }
+}
+
 fn now() -> At {
     At::Time(unix_now())
 }
@@ -64,7 +68,7 @@ fn now() -> At {
 fn verify(verifier: &OfflineVerifier, envelope: &[u8], content: &[u8]) -> Result<(), ArtifactError> {
     let envelope = Envelope::parse(envelope)?;
     let digest = ContentDigest::read(envelope.digest_algorithm(), content, |_| {})?;
-    envelope.verify(&digest, verifier, now()).map(drop)
+    envelope.verify(&digest, &judge(verifier)).map(drop)
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn every_flip_cut_and_insertion_of_an_envelope_or_its_artifact_is_refused() {
 fn every_change_of_a_signed_module_is_refused_and_stripping_gives_the_module_back() {
     let pki = Pki::three_tiers();
     let verifier = verifier(&pki);
-    let check = |module: &[u8]| wasm::verify(&mut Cursor::new(module), &verifier, now(), |_| {}).map(|s| s.len());
+    let check = |module: &[u8]| wasm::verify(&mut Cursor::new(module), &judge(&verifier), |_| {}).map(|s| s.len());
     let tail = wasm::section(&[signed(&pki, Format::Cms, MODULE)]).unwrap();
     let good = [MODULE, &tail].concat();
     assert_eq!(check(&good).unwrap(), 1);
@@ -205,7 +209,7 @@ fn several_devices_sign_one_module_and_every_signature_counts() {
     let second = signed_by(&pki, Format::Cose, MODULE, "second", es256, None);
     let check = |envelopes: &[Vec<u8>]| {
         let module = [MODULE, &wasm::section(envelopes).unwrap()].concat();
-        wasm::verify(&mut Cursor::new(module), &verifier(&pki), now(), |_| {})
+        wasm::verify(&mut Cursor::new(module), &judge(&verifier(&pki)), |_| {})
     };
     let both = check(&[first.clone(), second.clone()]).unwrap();
     assert_eq!(both.iter().map(|s| s.claimed_time()).collect::<Vec<_>>(), [Some(1_700_000_000), None]);
@@ -268,4 +272,59 @@ fn other_keys_sign_and_unfit_ones_are_refused_before_the_signature_leaves() {
     let chain = SignerChain::new(&[pki.der("exchange")]).unwrap();
     let mut key = FileKey { pki: &pki, name: "exchange", algorithm: SignatureAlgorithm::EcdsaSha256 };
     assert!(matches!(sign(Format::Cms, &mut key, &chain, &digest, None), Err(ArtifactError::Certificate(_))));
+}
+
+fn stamp(pki: &Pki, envelope: &[u8]) -> Vec<u8> {
+    pki.timestamp(&sealwright::artifact::cms::timestamp::request(envelope).unwrap())
+}
+
+/// The same timestamp signed with the key `name`, which openssl's own authority would not do.
+fn stamp_by(pki: &Pki, envelope: &[u8], name: &str) -> Vec<u8> {
+    pki.write("reply.tsr", stamp(pki, envelope));
+    pki.openssl(&["ts", "-reply", "-in", "reply.tsr", "-token_out", "-out", "token"]);
+    pki.openssl(&["cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in", "token", "-out", "tst"]);
+    let (pem, key) = (format!("{name}.pem"), format!("{name}.key"));
+    let args = ["cms", "-sign", "-nodetach", "-binary", "-cades", "-econtent_type", "1.2.840.113549.1.9.16.1.4", "-in", "tst"];
+    let token = pki.openssl(&[&args[..], &["-signer", &pem, "-inkey", &key, "-md", "sha256", "-outform", "DER"]].concat()).stdout;
+    let length = token.len() + 5;
+    [&[0x30, 0x82, (length >> 8) as u8, length as u8, 0x30, 3, 2, 1, 0], &token[..]].concat()
+}
+
+#[test]
+fn a_timestamp_attests_the_time_and_every_flip_of_it_is_refused() {
+    use sealwright::artifact::cms::timestamp::attach;
+    let pki = Pki::three_tiers();
+    pki.timestamping_authority();
+    pki.device("mixed", "tsaroot", &TIMESTAMPING.replace("timeStamping", "timeStamping,codeSigning"));
+    pki.device("alone", "tsaroot", TIMESTAMPING);
+    let plain = signed(&pki, Format::Cms, MODULE);
+    let good = attach(&plain, &stamp(&pki, &plain)).unwrap();
+    let (devices, times) = (verifier(&pki), OfflineVerifier::builder().root(pki.der("tsaroot")));
+    let times = times.extended_key_usage(const_oid::db::rfc5280::ID_KP_TIME_STAMPING).build().unwrap();
+    // Long after every certificate has expired, the attested time still counts.
+    let late = Judge { verifier: &devices, at: At::Time(2_600_000_000), authority: Some(&times) };
+    let check = |bytes: &[u8], judge: &Judge| {
+        let envelope = Envelope::parse(bytes)?;
+        envelope.verify(&ContentDigest::read(envelope.digest_algorithm(), MODULE, |_| {})?, judge)
+    };
+    let attested = check(&good, &late).unwrap().attested_time().unwrap();
+    assert!((attested - unix_now()).abs() < 600, "{attested}");
+    assert!(check(&plain, &late).is_err());
+    assert!(matches!(check(&good, &Judge { authority: None, ..late }), Err(ArtifactError::Timestamp(_))));
+    assert!(matches!(check(&good, &Judge { authority: Some(&devices), ..late }), Err(ArtifactError::Timestamp(_))));
+    check(&attach(&plain, &stamp_by(&pki, &plain, "alone")).unwrap(), &late).unwrap();
+    let mixed = attach(&plain, &stamp_by(&pki, &plain, "mixed")).unwrap();
+    assert!(check(&mixed, &late).unwrap_err().to_string().contains("timestamping alone"));
+    assert!(attach(&good, &stamp(&pki, &plain)).is_err(), "a second token");
+    assert!(attach(&signed(&pki, Format::Cms, b"other"), &stamp(&pki, &plain)).is_err(), "another signature's token");
+    pki.write("stamped.p7s", &good);
+    pki.write("module.wasm", MODULE);
+    let args = ["cms", "-verify", "-binary", "-inform", "DER", "-in", "stamped.p7s", "-content", "module.wasm", "-CAfile", "root.pem"];
+    pki.openssl(&[&args[..], &["-purpose", "any", "-cades", "-out", "/dev/null"]].concat());
+    let mut bad = good.clone();
+    for i in 0..good.len() {
+        bad[i] ^= 0x01;
+        assert!(check(&bad, &late).is_err(), "byte {i}");
+        bad[i] = good[i];
+    }
 }

@@ -68,6 +68,15 @@ fn an_element_signs_firmware_that_openssl_and_we_verify() {
     );
     assert_eq!(sign(&pki, "gw-1", &state, &[], &cms, &firmware).status.code(), Some(2), "overwritten");
 
+    pki.timestamping_authority();
+    let (query, reply, stamped) = (pki.path("q.tsq"), pki.path("r.tsr"), pki.path("stamped.p7s"));
+    expect_good(artifact(&[&"timestamp-request", &cms, &"--out", &query]));
+    std::fs::write(&reply, pki.timestamp(&std::fs::read(&query).unwrap())).unwrap();
+    expect_good(artifact(&[&"timestamp-attach", &cms, &"--response", &reply, &"--out", &stamped]));
+    assert_eq!(verify(&pki, &[&"--signature", &stamped], &firmware).status.code(), Some(1), "nobody to trust for the time");
+    let said = expect_good(verify(&pki, &[&"--signature", &stamped, &"--timestamp-anchor", &pki.path("tsaroot.pem")], &firmware));
+    assert!(said.contains("a timestamping authority saw the signature at"), "{said}");
+
     let changed = pki.write("changed.bin", vec![0xa4; 300_000]);
     let out = verify(&pki, &[&"--signature", &cms, &"--json"], &changed);
     let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();

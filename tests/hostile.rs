@@ -3,7 +3,7 @@
 mod pki;
 
 use pki::{LONG, Pki};
-use sealwright::artifact::{ArtifactSigner, ContentDigest, DigestAlgorithm, Envelope, Format, SignerChain, sign, wasm};
+use sealwright::artifact::{ArtifactSigner, ContentDigest, DigestAlgorithm, Envelope, Format, Judge, SignerChain, sign, wasm};
 use sealwright::types::SignatureAlgorithm;
 use sealwright::x509::chain::{At, OfflineVerifier, ReadCrl};
 use sealwright::x509::sign::ArtifactStatement;
@@ -75,6 +75,7 @@ fn edited_certificates_crls_signatures_and_modules_never_verify() {
     let alone = OfflineVerifier::builder().root(root).build().unwrap();
     never_good("intermediate", &sub, |der| alone.verify_chain(&device, &[der.to_vec()], AT).is_ok());
 
+    let judge = Judge { verifier: &alone, at: AT, authority: None };
     let content = b"\0asm\x01\0\0\0\x00\x05\x04note";
     let chain = SignerChain::new(&[device, sub]).unwrap();
     let digest = ContentDigest::read(DigestAlgorithm::Sha256, &content[..], |_| {}).unwrap();
@@ -83,11 +84,11 @@ fn edited_certificates_crls_signatures_and_modules_never_verify() {
         never_good(&format.to_string(), &envelope, |bytes| {
             Envelope::parse(bytes).is_ok_and(|e| {
                 let digest = ContentDigest::read(e.digest_algorithm(), &content[..], |_| {}).unwrap();
-                e.verify(&digest, &alone, AT).is_ok()
+                e.verify(&digest, &judge).is_ok()
             })
         });
         let module = [&content[..], &wasm::section(&[envelope]).unwrap()].concat();
-        never_good("module", &module, |bytes| wasm::verify(&mut Cursor::new(bytes), &alone, AT, |_| {}).is_ok());
+        never_good("module", &module, |bytes| wasm::verify(&mut Cursor::new(bytes), &judge, |_| {}).is_ok());
     }
     // A CRL's signature is checked in use, so reading alone may succeed; it must not panic.
     pki.revoke("device", "keyCompromise");

@@ -52,6 +52,9 @@ pub enum ArtifactError {
     /// A certificate in the envelope that is not part of the verified chain.
     #[error("the envelope carries a certificate that is no part of the signer's chain: {0}")]
     Stray(String),
+    /// The timestamp cannot be relied on.
+    #[error("the timestamp does not count: {0}")]
+    Timestamp(String),
     /// The signer's chain is refused.
     #[error("the signer's chain is refused: {0}")]
     Chain(#[from] Refusal),
@@ -212,14 +215,29 @@ impl Envelope {
         }
     }
 
-    /// Verifies digest, signature, binding and chain.
-    pub fn verify(&self, digest: &ContentDigest, verifier: &OfflineVerifier, at: At) -> Result<Signed, ArtifactError> {
-        let evidence = match self {
-            Self::Cms(signature) => signature.evidence(),
-            Self::Cose(signature) => signature.evidence(),
-        };
-        evidence.judge(digest, verifier, at)
+    /// Verifies digest, signature, binding and chain; a timestamp first, whose time then is the
+    /// time of the verdict.
+    pub fn verify(&self, digest: &ContentDigest, judge: &Judge<'_>) -> Result<Signed, ArtifactError> {
+        match self {
+            Self::Cose(signature) => signature.evidence().judge(digest, judge.verifier, judge.at),
+            Self::Cms(signature) => {
+                let attested = signature.token().map(|token| token.verify(signature, judge.authority)).transpose()?;
+                let signed = signature.evidence().judge(digest, judge.verifier, attested.map_or(judge.at, At::Time))?;
+                Ok(Signed { attested_time: attested, ..signed })
+            }
+        }
     }
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    /// Judges the signer's chain.
+    pub verifier: &'a OfflineVerifier,
+    /// The time of the verdict where no timestamp attests one.
+    pub at: At,
+    /// Judges the chain of a timestamping authority; without it, timestamped signatures are refused.
+    pub authority: Option<&'a OfflineVerifier>,
 }
 
 /// A verified signature.
@@ -227,6 +245,7 @@ impl Envelope {
 pub struct Signed {
     chain: VerifiedChain,
     claimed_time: Option<i64>,
+    attested_time: Option<i64>,
     format: Format,
 }
 
@@ -239,6 +258,11 @@ impl Signed {
     /// When the signer says that it signed, Unix seconds. No third party attests it.
     pub fn claimed_time(&self) -> Option<i64> {
         self.claimed_time
+    }
+
+    /// When a timestamping authority saw the signature, Unix seconds: the chain was verified for it.
+    pub fn attested_time(&self) -> Option<i64> {
+        self.attested_time
     }
 
     /// Format of the envelope.
@@ -276,7 +300,7 @@ impl Evidence<'_> {
             return Err(ArtifactError::Stray(ReadCertificate::from_der(stray).map_or_else(|b| b.to_string(), |c| c.label())));
         }
         self.check_binding(&chain)?;
-        Ok(Signed { claimed_time: self.claimed_time, format: self.format, chain })
+        Ok(Signed { claimed_time: self.claimed_time, attested_time: None, format: self.format, chain })
     }
 
     /// RFC 5035 §3: the first hash names the signer's certificate; further ones limit the path,

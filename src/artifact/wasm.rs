@@ -9,8 +9,7 @@
 //! are minimal, so cutting it off gives back the very bytes that were signed. Custom sections are
 //! ignored by engines, so the signed module still loads.
 
-use super::{ArtifactError, ContentDigest, Envelope, MAX_ENVELOPE, Signed};
-use crate::x509::chain::{At, OfflineVerifier};
+use super::{ArtifactError, ContentDigest, Envelope, Judge, MAX_ENVELOPE, Signed};
 use std::io::{Read, Seek, SeekFrom};
 
 /// Name of the custom section.
@@ -156,12 +155,7 @@ fn read_signatures(module: &mut (impl Read + Seek), start: u64, end: u64) -> Res
 
 /// Verifies every signature of a signed module; all must be good, because an unverified one
 /// would be unsigned bytes. `progress` is told the bytes of each block.
-pub fn verify(
-    module: &mut (impl Read + Seek),
-    verifier: &OfflineVerifier,
-    at: At,
-    mut progress: impl FnMut(u64),
-) -> Result<Vec<Signed>, ArtifactError> {
+pub fn verify(module: &mut (impl Read + Seek), judge: &Judge<'_>, mut progress: impl FnMut(u64)) -> Result<Vec<Signed>, ArtifactError> {
     let layout = layout(module)?;
     if layout.envelopes.is_empty() {
         return Err(bad(format!("it carries no section '{SECTION}': it is not signed")));
@@ -180,7 +174,7 @@ pub fn verify(
                 fresh
             }
         };
-        out.push(envelope.verify(&digest, verifier, at)?);
+        out.push(envelope.verify(&digest, judge)?);
     }
     Ok(out)
 }

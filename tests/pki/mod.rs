@@ -9,6 +9,8 @@ pub const ROOT: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,key
 pub const SUB: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
 pub const DEVICE: &str = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth,codeSigning\nsubjectAltName=DNS:device-1.example\nauthorityKeyIdentifier=keyid\n";
 
+pub const TIMESTAMPING: &str = "keyUsage=critical,digitalSignature\nextendedKeyUsage=critical,timeStamping\nauthorityKeyIdentifier=keyid\n";
+
 const CONFIG: &str = "[ca]\ndefault_ca=x\n[x]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\nunique_subject=no\n\
     default_md=default\npolicy=any\nemail_in_dn=yes\ncrlnumber=crlnumber\n[any]\nCN=optional\nO=optional\nC=optional\nserialNumber=optional\n\
     [req]\ndistinguished_name=dn\nprompt=no\n[dn]\n";
@@ -112,6 +114,23 @@ impl Pki {
         let args = ["ca", "-config", "crl.cnf", "-gencrl", "-crlexts", "x_crl", "-keyfile", &key, "-cert", &pem, "-md", "sha256"];
         self.openssl(&[&args[..], &["-crl_lastupdate", dates.0, "-crl_nextupdate", dates.1, "-out", "made.crl"]].concat());
         self.openssl(&["crl", "-in", "made.crl", "-outform", "DER"]).stdout
+    }
+
+    /// A timestamping authority for [`Pki::timestamp`]: root `tsaroot`, signer `tsa`.
+    pub fn timestamping_authority(&self) {
+        self.root("tsaroot", "/CN=Time Root");
+        self.device("tsa", "tsaroot", TIMESTAMPING);
+        self.write("serial", "01\n");
+        let config = "[tsa]\ndefault_tsa=t\n[t]\nserial=serial\nsigner_cert=tsa.pem\ncerts=tsaroot.pem\nsigner_key=tsa.key\nsigner_digest=sha256\n\
+            default_policy=1.2.3.4\ndigests=sha256\naccuracy=secs:1\ness_cert_id_alg=sha256\ness_cert_id_chain=no\n";
+        self.write("tsa.cnf", config);
+    }
+
+    /// The authority's response to a request (RFC 3161), by `openssl ts`.
+    pub fn timestamp(&self, request: &[u8]) -> Vec<u8> {
+        self.write("query.tsq", request);
+        self.openssl(&["ts", "-reply", "-config", "tsa.cnf", "-queryfile", "query.tsq", "-out", "made.tsr"]);
+        std::fs::read(self.path("made.tsr")).unwrap()
     }
 
     /// A device certificate for a key whose private half is elsewhere (element, token).

@@ -1,9 +1,11 @@
 //! Detached CMS signatures (RFC 5652) with signed attributes.
 //!
 //! The structures are written out here, strict and few, because no released CMS crate fits the
-//! DER crates in use: one signer, no content, no unsigned attributes, canonical DER throughout.
+//! DER crates in use: one signer, no content, canonical DER throughout. The only unsigned
+//! attribute is a timestamp token over the signature (RFC 3161, [`timestamp`]).
 
 mod read;
+pub mod timestamp;
 
 pub use read::CmsSignature;
 
@@ -38,21 +40,24 @@ struct ContentInfo {
     content: SignedData,
 }
 
-/// RFC 5652 §5.1 for detached content and version 3 certificates.
+/// RFC 5652 §5.1 with version 3 certificates.
 #[derive(Clone, Debug, Sequence)]
 struct SignedData {
     version: u8,
     digest_algorithms: SetOfVec<AlgorithmIdentifierOwned>,
-    content: DetachedContent,
+    content: EncapsulatedContent,
+    /// A SET OF that some timestamping authorities do not sort, so its order is judged by the reader.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
-    certificates: SetOfVec<Any>,
+    certificates: Vec<Any>,
     signers: SetOfVec<SignerInfo>,
 }
 
-/// RFC 5652 §5.2 without eContent.
+/// RFC 5652 §5.2; the content of a detached signature is elsewhere.
 #[derive(Clone, Debug, Sequence)]
-struct DetachedContent {
+struct EncapsulatedContent {
     content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    content: Option<OctetString>,
 }
 
 /// RFC 5652 §5.3 with issuerAndSerialNumber and signed attributes.
@@ -65,6 +70,8 @@ struct SignerInfo {
     signed_attributes: SetOfVec<Attribute>,
     signature_algorithm: AlgorithmIdentifierOwned,
     signature: OctetString,
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    unsigned_attributes: Option<SetOfVec<Attribute>>,
 }
 
 /// RFC 5652 §10.2.4.
@@ -152,13 +159,14 @@ pub(super) fn sign(
             signed_attributes,
             signature_algorithm: keys::algorithm_identifier(algorithm),
             signature: OctetString::new(signature)?,
+            unsigned_attributes: None,
         };
         let certificates = chain.certificates.iter().map(|c| Any::from_der(c.der())).collect::<der::Result<Vec<_>>>()?;
         let content = SignedData {
             version: 1,
             digest_algorithms: SetOfVec::from_iter([digest_algorithm])?,
-            content: DetachedContent { content_type: DATA },
-            certificates: SetOfVec::try_from(certificates)?,
+            content: EncapsulatedContent { content_type: DATA, content: None },
+            certificates: SetOfVec::try_from(certificates)?.into_vec(),
             signers: SetOfVec::from_iter([signer])?,
         };
         ContentInfo { content_type: SIGNED_DATA, content }.to_der()

@@ -1,14 +1,15 @@
 //! Reading CMS strictly.
 
+use super::timestamp::{TIMESTAMP_TOKEN, Token};
 use super::{
     CONTENT_TYPE, CertificateHash, ContentInfo, DATA, MESSAGE_DIGEST, SHA256, SIGNED_DATA, SIGNING_CERTIFICATE_V2, SIGNING_TIME,
-    SignerInfo, SigningCertificateV2, der_error, digest_algorithm,
+    SignedData, SignerInfo, SigningCertificateV2, der_error, digest_algorithm,
 };
 use crate::artifact::{ArtifactError, ContentDigest, DigestAlgorithm, Evidence, Format};
 use crate::types::SignatureAlgorithm;
 use crate::x509::{keys, pem, tbs};
 use const_oid::ObjectIdentifier;
-use der::asn1::OctetString;
+use der::asn1::{OctetString, SetOfVec};
 use der::{Any, Decode, Encode, Tagged};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::Certificate;
@@ -20,21 +21,28 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// A detached CMS signature by one signer, not yet verified.
 #[derive(Clone, Debug)]
 pub struct CmsSignature {
-    digest: ContentDigest,
-    algorithm: SignatureAlgorithm,
-    statement: Vec<u8>,
-    signature: Vec<u8>,
-    leaf: Vec<u8>,
-    others: Vec<Vec<u8>>,
-    bound: Vec<CertificateHash>,
-    claimed_time: Option<i64>,
+    signed: Signer,
+    token: Option<Token>,
 }
 
-fn malformed(reason: &str) -> ArtifactError {
+/// What one SignerInfo of one SignedData says.
+#[derive(Clone, Debug)]
+pub(super) struct Signer {
+    pub digest: ContentDigest,
+    pub algorithm: SignatureAlgorithm,
+    pub statement: Vec<u8>,
+    pub signature: Vec<u8>,
+    pub leaf: Vec<u8>,
+    pub others: Vec<Vec<u8>>,
+    pub bound: Vec<CertificateHash>,
+    pub claimed_time: Option<i64>,
+}
+
+pub(super) fn malformed(reason: &str) -> ArtifactError {
     ArtifactError::Malformed(Format::Cms, reason.to_owned())
 }
 
-fn require(holds: bool, reason: &str) -> Result<(), ArtifactError> {
+pub(super) fn require(holds: bool, reason: &str) -> Result<(), ArtifactError> {
     if holds { Ok(()) } else { Err(malformed(reason)) }
 }
 
@@ -54,21 +62,60 @@ impl CmsSignature {
     }
 
     fn from_der(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        let info = ContentInfo::from_der(bytes).map_err(|e| {
-            malformed(&format!(
-                "{e} (one signer with signed attributes and certificates, detached content, DER: openssl cms -sign -binary -cades)"
-            ))
-        })?;
-        require(info.to_der().map_err(der_error)? == bytes, "not canonical DER")?;
-        let data = info.content;
-        require(info.content_type == SIGNED_DATA, "not SignedData")?;
+        let data = signed_data(bytes)?;
         require(data.version == 1 && data.content.content_type == DATA, "version or content type is not that of signed data")?;
+        require(data.content.content.is_none(), "the content is attached; sign detached")?;
+        let sorted = SetOfVec::try_from(data.certificates.clone()).is_ok_and(|set| set.as_slice() == data.certificates);
+        require(sorted, "the certificates are not in DER order")?;
+        let [info] = data.signers.as_slice() else { return Err(malformed("not exactly one signer")) };
+        let token = match info.unsigned_attributes.as_ref().map(SetOfVec::as_slice) {
+            None => None,
+            Some([only]) if only.oid == TIMESTAMP_TOKEN && only.values.len() == 1 => {
+                let value = only.values.as_slice().first().ok_or_else(|| malformed("an empty attribute"))?;
+                Some(Token::from_der(&value.to_der().map_err(der_error)?)?)
+            }
+            Some(_) => return Err(malformed("unsigned attributes other than one timestamp token")),
+        };
+        Ok(Self { signed: Signer::read(&data, DATA)?, token })
+    }
+
+    /// The timestamp token over the signature, when there is one.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// Octets of the signature, which a timestamp attests.
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signed.signature
+    }
+
+    /// Digest that the artifact must be read with.
+    pub fn digest_algorithm(&self) -> DigestAlgorithm {
+        self.signed.digest.algorithm()
+    }
+
+    pub(in crate::artifact) fn evidence(&self) -> Evidence<'_> {
+        self.signed.evidence()
+    }
+}
+
+/// Reads a SignedData in canonical DER.
+pub(super) fn signed_data(bytes: &[u8]) -> Result<SignedData, ArtifactError> {
+    let advice = "one signer with signed attributes and certificates, DER: openssl cms -sign -binary -cades";
+    let info = ContentInfo::from_der(bytes).map_err(|e| malformed(&format!("{e} ({advice})")))?;
+    require(info.to_der().map_err(der_error)? == bytes, "not canonical DER")?;
+    require(info.content_type == SIGNED_DATA, "not SignedData")?;
+    Ok(info.content)
+}
+
+impl Signer {
+    pub fn read(data: &SignedData, content_type: ObjectIdentifier) -> Result<Self, ArtifactError> {
         let [signer] = data.signers.as_slice() else { return Err(malformed("not exactly one signer")) };
         require(signer.version == 1, "the signer's version does not fit its identifier (RFC 5652 §5.3)")?;
         require(data.digest_algorithms.as_slice() == [signer.digest_algorithm.clone()], "the digest algorithms differ")?;
         let digest_algorithm = read_digest_algorithm(&signer.digest_algorithm)?;
-        let (leaf, others) = split_certificates(data.certificates.as_slice(), signer)?;
-        let attributes = Attributes::read(signer)?;
+        let (leaf, others) = split_certificates(&data.certificates, signer)?;
+        let attributes = Attributes::read(signer, content_type)?;
         let digest =
             ContentDigest::claimed(digest_algorithm, &attributes.digest).ok_or_else(|| malformed("messageDigest has a wrong length"))?;
         Ok(Self {
@@ -84,12 +131,7 @@ impl CmsSignature {
         })
     }
 
-    /// Digest that the artifact must be read with.
-    pub fn digest_algorithm(&self) -> DigestAlgorithm {
-        self.digest.algorithm()
-    }
-
-    pub(in crate::artifact) fn evidence(&self) -> Evidence<'_> {
+    pub fn evidence(&self) -> Evidence<'_> {
         Evidence {
             format: Format::Cms,
             algorithm: self.algorithm,
@@ -108,7 +150,7 @@ fn no_parameters(id: &AlgorithmIdentifierOwned) -> bool {
     id.parameters.as_ref().is_none_or(|p| p.is_null())
 }
 
-fn read_digest_algorithm(id: &AlgorithmIdentifierOwned) -> Result<DigestAlgorithm, ArtifactError> {
+pub(super) fn read_digest_algorithm(id: &AlgorithmIdentifierOwned) -> Result<DigestAlgorithm, ArtifactError> {
     let known = digest_algorithm(id.oid).filter(|_| no_parameters(id));
     known.ok_or_else(|| ArtifactError::Unsupported(Format::Cms, format!("digest algorithm {}; use SHA-256 or SHA-384", id.oid)))
 }
@@ -150,7 +192,7 @@ struct Attributes {
 impl Attributes {
     /// RFC 5652 §11: contentType and messageDigest once each, one value each; others may follow,
     /// and are signed.
-    fn read(signer: &SignerInfo) -> Result<Self, ArtifactError> {
+    fn read(signer: &SignerInfo, expected: ObjectIdentifier) -> Result<Self, ArtifactError> {
         let mut seen = std::collections::BTreeSet::new();
         let (mut content_type, mut digest, mut bound, mut time) = (None, None, Vec::new(), None);
         for attribute in signer.signed_attributes.iter() {
@@ -169,7 +211,7 @@ impl Attributes {
                 _ => {}
             }
         }
-        require(content_type == Some(DATA), "the signed content type is not data (RFC 5652 §11.1)")?;
+        require(content_type == Some(expected), "the signed content type is another (RFC 5652 §11.1)")?;
         let digest = digest.ok_or_else(|| malformed("messageDigest is missing"))?;
         Ok(Self { digest, bound, time })
     }

@@ -3,9 +3,11 @@
 use super::pin::PinArgs;
 use super::verify::{Trust, certificates, chain_json, explanation, parse_time, picture, read_bounded, time_text};
 use crate::{Failure, Verdict};
+use const_oid::db::rfc5280::ID_KP_TIME_STAMPING;
 use indicatif::{ProgressBar, ProgressStyle};
+use sealwright::artifact::cms::timestamp;
 use sealwright::artifact::{
-    ArtifactError, ArtifactSigner, ContentDigest, Envelope, Format, Signed, SignerChain, SignerRules, digest_for, sign, wasm,
+    ArtifactError, ArtifactSigner, ContentDigest, Envelope, Format, Judge, Signed, SignerChain, SignerRules, digest_for, sign, wasm,
 };
 use sealwright::ca::artifact::{ElementSigner, TokenSigner};
 use sealwright::device::SecureElement;
@@ -33,6 +35,25 @@ enum Action {
     Sign(SignArgs),
     /// Verify a signed file offline.
     Verify(VerifyArgs),
+    /// Make a timestamp request (RFC 3161) for a CMS signature, to send to an authority.
+    TimestampRequest {
+        /// The signature, DER.
+        signature: PathBuf,
+        /// File to create.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Put an authority's response into a CMS signature.
+    TimestampAttach {
+        /// The signature, DER.
+        signature: PathBuf,
+        /// The authority's response (RFC 3161).
+        #[arg(long, value_name = "FILE")]
+        response: PathBuf,
+        /// File to create.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Cut the signatures off a WASM module; gives the original bytes.
     Strip {
         /// The signed module.
@@ -88,6 +109,9 @@ struct VerifyArgs {
     /// Detached signature; may be given again. Without one, the file is a WASM module that carries its own.
     #[arg(long, value_name = "FILE")]
     signature: Vec<PathBuf>,
+    /// Roots of timestamping authorities, PEM or DER; a timestamped signature is judged for its attested time.
+    #[arg(long, value_name = "FILE")]
+    timestamp_anchor: Vec<PathBuf>,
     /// Who must have signed, TOML; by default one good signature is enough.
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
@@ -111,6 +135,10 @@ pub fn run(args: Args) -> Result<Verdict, Failure> {
     match args.action {
         Action::Sign(args) => sign_file(args),
         Action::Verify(args) => verify_file(&args),
+        Action::TimestampRequest { signature, out } => write(&out, &timestamp::request(&read_bounded(&signature)?)?),
+        Action::TimestampAttach { signature, response, out } => {
+            write(&out, &timestamp::attach(&read_bounded(&signature)?, &read_bounded(&response)?)?)
+        }
         Action::Strip { input, out } => strip(&input, &out),
     }
 }
@@ -182,6 +210,11 @@ fn element(state: &Path, chip: &Path) -> Result<Atecc608, Failure> {
     Ok(element)
 }
 
+fn write(path: &Path, bytes: &[u8]) -> Result<Verdict, Failure> {
+    create(path)?.write_all(bytes)?;
+    Ok(Verdict::Good)
+}
+
 fn open(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()).into())
 }
@@ -206,6 +239,8 @@ fn progress(length: u64) -> ProgressBar {
 fn verify_file(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let verifier = args.trust.builder()?.build()?;
     let at = args.trust.at;
+    let authority = timestamping(args)?;
+    let judge = Judge { verifier: &verifier, at, authority: authority.as_ref() };
     let rules = match &args.rules {
         Some(path) => Some(SignerRules::parse(&String::from_utf8(read_bounded(path)?)?).map_err(|e| format!("{}: {e}", path.display()))?),
         None => None,
@@ -213,10 +248,10 @@ fn verify_file(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let mut input = open(&args.input)?;
     let bar = progress(input.metadata()?.len());
     let outcome = if args.signature.is_empty() {
-        wasm::verify(&mut input, &verifier, at, |n| bar.inc(n))
+        wasm::verify(&mut input, &judge, |n| bar.inc(n))
     } else {
         let envelopes = args.signature.iter().map(|p| read_bounded(p)).collect::<Result<Vec<_>, _>>()?;
-        detached(&mut input, &envelopes, &verifier, at, &bar)
+        detached(&mut input, &envelopes, &judge, &bar)
     };
     bar.finish_and_clear();
     let signed = match outcome {
@@ -241,13 +276,18 @@ fn verify_file(args: &VerifyArgs) -> Result<Verdict, Failure> {
     Ok(Verdict::Good)
 }
 
-fn detached(
-    input: &mut File,
-    envelopes: &[Vec<u8>],
-    verifier: &OfflineVerifier,
-    at: At,
-    bar: &ProgressBar,
-) -> Result<Vec<Signed>, ArtifactError> {
+/// The verifier of timestamping authorities, when roots for it were given.
+fn timestamping(args: &VerifyArgs) -> Result<Option<OfflineVerifier>, Failure> {
+    let mut builder = OfflineVerifier::builder().extended_key_usage(ID_KP_TIME_STAMPING);
+    for path in &args.timestamp_anchor {
+        for der in certificates(path)? {
+            builder = builder.root(der);
+        }
+    }
+    Ok(if args.timestamp_anchor.is_empty() { None } else { Some(builder.build()?) })
+}
+
+fn detached(input: &mut File, envelopes: &[Vec<u8>], judge: &Judge<'_>, bar: &ProgressBar) -> Result<Vec<Signed>, ArtifactError> {
     let mut digests: Vec<ContentDigest> = Vec::new();
     let mut out = Vec::new();
     for bytes in envelopes {
@@ -260,7 +300,7 @@ fn detached(
                 ContentDigest::read(envelope.digest_algorithm(), &mut *input, |n| bar.inc(n))?
             }
         };
-        out.push(envelope.verify(&digest, verifier, at)?);
+        out.push(envelope.verify(&digest, judge)?);
         digests.push(digest);
     }
     Ok(out)
@@ -282,15 +322,16 @@ fn signer_json(signed: &Signed) -> Value {
     json!({
         "format": signed.format().to_string(),
         "claimed_time": signed.claimed_time().map(show_time),
-        "time_attested": false,
+        "attested_time": signed.attested_time().map(show_time),
         "chain": chain_json(signed.chain()),
     })
 }
 
 fn describe(signed: &Signed) -> String {
-    let time = match signed.claimed_time() {
-        Some(unix) => format!("the signer says it signed at {}; nobody attests that", show_time(unix)),
-        None => "when it was signed cannot be known".to_owned(),
+    let time = match (signed.attested_time(), signed.claimed_time()) {
+        (Some(unix), _) => format!("a timestamping authority saw the signature at {}", show_time(unix)),
+        (None, Some(unix)) => format!("the signer says it signed at {}; nobody attests that", show_time(unix)),
+        (None, None) => "when it was signed cannot be known".to_owned(),
     };
     format!("good: signed ({}) by {}\n{time}\n{}", signed.format(), signed.chain().leaf().label(), picture(signed.chain()))
 }

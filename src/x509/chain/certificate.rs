@@ -129,6 +129,11 @@ impl ReadCertificate {
         &self.extensions.alternative
     }
 
+    /// The purposes in extendedKeyUsage, `None` when it is absent.
+    pub fn extended_key_usages(&self) -> Option<&[ObjectIdentifier]> {
+        self.extensions.extended.as_deref()
+    }
+
     /// Whether keyUsage is absent or allows digital signatures.
     pub fn may_sign_data(&self) -> bool {
         self.extensions.usage.is_none_or(|u| u.digital_signature() || u.non_repudiation())
