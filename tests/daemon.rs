@@ -57,7 +57,7 @@ fn every_bad_request_names_its_rule_and_the_daemon_lives() {
     let mut unproven = der.clone();
     let last = unproven.len() - 1;
     unproven[last] ^= 1;
-    let deep: Vec<u8> = std::iter::repeat_n([0x30u8, 0x80], 6000).flatten().collect();
+    let deep: Vec<u8> = std::iter::repeat_n([0x30u8, 0x80], 10_000).flatten().collect();
     let cases: Vec<(String, u16, &str)> = vec![
         (body("r-2", "generic-device", "u", "garbage"), 400, "PEM text or DER"),
         (body("r-2", "generic-device", "u", &pem(&der[..100])), 400, "csr"),
