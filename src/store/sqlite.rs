@@ -209,7 +209,8 @@ fn uniqueness(tx: &Transaction<'_>, intent: &Intent, rules: Rules) -> Result<Opt
     Ok(known.map(|(serial, device)| Conflict::KeyKnown(serial, device)))
 }
 
-/// Every intent counts, also one that came to nothing: a quota is never exceeded by retrying.
+/// Every intent counts but those of which the token said that it did not sign: a quota is never
+/// exceeded by retrying, nor used up while the token is away.
 fn quota(tx: &Transaction<'_>, intent: &Intent, rules: Rules, name: &str) -> Result<Option<Conflict>, StoreError> {
     if let Some(limit) = rules.quota.total {
         let used: Option<i64> =
@@ -220,7 +221,7 @@ fn quota(tx: &Transaction<'_>, intent: &Intent, rules: Rules, name: &str) -> Res
     }
     if let Some(limit) = rules.quota.per_device {
         let used: i64 = tx
-            .prepare_cached("SELECT count(*) FROM intents WHERE device = ?1 AND profile = ?2")?
+            .prepare_cached("SELECT count(*) FROM intents WHERE device = ?1 AND profile = ?2 AND state <> 2")?
             .query_row(params![intent.device, intent.profile.as_str()], |r| r.get(0))?;
         if used as u64 >= limit {
             return Ok(Some(Conflict::DeviceQuotaExhausted(limit)));
@@ -235,12 +236,15 @@ fn end(tx: &Transaction<'_>, serial: &Serial, outcome: &Outcome, leaf: &Leaf) ->
         Outcome::Failed => FAILED,
         Outcome::Unknown => UNKNOWN,
     };
-    let id: Option<i64> = tx
-        .prepare_cached("UPDATE intents SET state = ?1 WHERE serial = ?2 AND state = 0 RETURNING id")?
-        .query_row(params![state, serial.as_bytes()], |r| r.get(0))
+    let ended: Option<(i64, String)> = tx
+        .prepare_cached("UPDATE intents SET state = ?1 WHERE serial = ?2 AND state = 0 RETURNING id, profile")?
+        .query_row(params![state, serial.as_bytes()], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()?;
-    let Some(id) = id else { return Ok(Err(StoreError::NotPending(serial.to_string()))) };
+    let Some((id, profile)) = ended else { return Ok(Err(StoreError::NotPending(serial.to_string()))) };
     let leaf = append(tx, std::slice::from_ref(leaf))?;
+    if state == FAILED {
+        tx.prepare_cached("UPDATE totals SET value = value - 1 WHERE name = ?1")?.execute([format!("profile {profile}")])?;
+    }
     if let Outcome::Issued(der) = outcome {
         tx.prepare_cached("INSERT INTO certificates VALUES(?1, ?2, ?3)")?.execute(params![id, der, leaf as i64])?;
         tx.prepare_cached("UPDATE totals SET value = value + 1 WHERE name = 'certificates'")?.execute([])?;

@@ -105,3 +105,18 @@ fn creating_refuses_to_overwrite_and_opening_never_creates() {
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(Store::open(empty.path()), Err(StoreError::Failed(_))));
 }
+
+#[tokio::test]
+async fn a_token_that_did_not_sign_uses_up_no_quota() {
+    let (_dir, path) = fresh();
+    let Opened { store, .. } = Store::open(&path).unwrap();
+    let rules = Rules { quota: Quota { total: Some(1), per_device: Some(1) }, ..RULES };
+    for n in 0..5 {
+        let away = intent("r1", 1, "free:a", 1);
+        assert_eq!(store.begin(away.clone(), rules).await.unwrap(), Begun::New, "attempt {n}");
+        store.end(away.serial, Outcome::Failed, leaf()).await.unwrap();
+    }
+    issue(&store, &intent("r1", 1, "free:a", 1), rules).await;
+    let over = store.begin(intent("r2", 2, "free:b", 2), rules).await.unwrap();
+    assert_eq!(over, Begun::Conflict(Conflict::QuotaExhausted(1)));
+}
