@@ -1,8 +1,11 @@
 //! Domain types shared by every layer. None of them is a serde type (A2).
 
+mod clock;
+
+pub use clock::{unix_millis, unix_now};
+
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why a value from outside is not a valid domain value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -366,11 +369,6 @@ pub enum SignatureAlgorithm {
     RsaSha256,
     /// id-Ed25519 (RFC 8410).
     Ed25519,
-}
-
-/// Seconds since the Unix epoch by the system clock.
-pub fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }
 
 #[cfg(test)]

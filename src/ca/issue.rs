@@ -8,14 +8,14 @@ use crate::policy::decide::{Caller, IssuerContext, Refusals, decide};
 use crate::policy::set::PolicySet;
 use crate::store::{Begun, Conflict, Intent, Leaf, Outcome, Record, Rules, Store, Unresolved};
 use crate::token::{Signer, TokenError};
-use crate::types::{DeviceIdentity, Fingerprint, ProfileName, RequestId, Serial, unix_now};
+use crate::types::{DeviceIdentity, Fingerprint, ProfileName, RequestId, Serial, unix_millis, unix_now};
 use crate::x509::csr::VerifiedCsr;
 use crate::x509::lint::lint_for;
 use crate::x509::sign::ToSign;
 use crate::x509::tbs::{Issuer, Linted, Tbs};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Longest wait for the token; after it nobody knows whether it signed.
 const SIGN_DEADLINE: Duration = Duration::from_secs(15);
@@ -324,10 +324,6 @@ enum SignFailure {
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-fn unix_millis() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// What the log holds only as a salted hash.

@@ -1,5 +1,6 @@
 //! `sealwright provision`: elements in, devices out.
 
+use crate::verify::certificates;
 use crate::{Failure, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use sealwright::api::authority::DaemonAuthority;
@@ -9,7 +10,6 @@ use sealwright::device::emulator::{Emulator, Timing};
 use sealwright::device::transport::EmulatedTransport;
 use sealwright::device::{ElementInfo, SecureElement};
 use sealwright::types::{DeviceId, DeviceIdentity};
-use sealwright::x509::pem;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,8 +61,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Verdict, Failure> {
     let text = std::fs::read_to_string(&args.chip).map_err(|e| format!("{}: {e}", args.chip.display()))?;
     let chip = ChipProfile::parse(&text).map_err(|e| format!("{}: {e}", args.chip.display()))?;
-    let root = std::fs::read(&args.root).map_err(|e| format!("{}: {e}", args.root.display()))?;
-    let root = pem::certificates(&root).map_err(|e| format!("{}: {e}", args.root.display()))?;
+    let root = certificates(&args.root)?;
     let [root] = root.as_slice() else { return Err(format!("{}: give exactly one root", args.root.display()).into()) };
     if !args.json {
         chip.warnings().iter().for_each(|w| eprintln!("chip profile: warning: {w}"));

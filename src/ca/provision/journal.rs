@@ -4,6 +4,7 @@
 use super::Step;
 use crate::device::ElementSerial;
 use crate::durable;
+use crate::types::unix_millis;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -122,8 +123,7 @@ impl Journal {
     /// Appends durably; on `Ok` the line survives a power cut.
     pub(super) fn write(&mut self, event: Event) -> Result<(), JournalError> {
         let io = |e: std::io::Error| JournalError::Io { path: self.path.display().to_string(), reason: e.to_string() };
-        let ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        let line = Line { v: 1, ms, entry: event };
+        let line = Line { v: 1, ms: unix_millis(), entry: event };
         let mut text = serde_json::to_vec(&line).map_err(|e| io(e.into()))?;
         text.push(b'\n');
         durable::append(&self.path, &text).map_err(io)?;
